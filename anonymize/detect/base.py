@@ -1,0 +1,38 @@
+"""The words of detection: a finding, a subject's identifier, and a text detector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from anonymize.policy.model import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One span of a text that a detector says is PHI. start, end: code points, end exclusive; score in [0, 1]."""
+
+    kind: Kind
+    start: int
+    end: int
+    score: float
+    detector: str
+    """Who found it; several, joined by `+`, after merging."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identifier:
+    """One identifier value of the subject (or of a relative) from the structured record, to be looked up in the subject's texts."""
+
+    kind: Kind
+    value: str
+    column: str = ""
+
+
+class TextDetector(Protocol):
+    """Finds PHI in texts. Built once a process; `find` is pure."""
+
+    def find(self, texts: Sequence[str], records: Sequence[Sequence[Identifier]] | None = None) -> list[list[Finding]]:
+        """For each text its findings: merged, sorted, not overlapping. records: each text's subject's own identifiers, same length."""
+        ...

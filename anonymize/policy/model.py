@@ -1,0 +1,380 @@
+"""What the steward wrote, as checked objects. Read `docs/policy.md` for the file; `loader.py` turns YAML into these.
+
+Every model forbids words it does not know and is frozen. The short form of a column (`zip: quasi us-zip3`) is read here.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+
+
+class Checked(BaseModel):
+    """Frozen, and closed to words it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Role(StrEnum):
+    """What a column is."""
+
+    IDENTIFIER = "identifier"
+    QUASI = "quasi"
+    SENSITIVE = "sensitive"
+    DATE = "date"
+    TEXT = "text"
+    PLAIN = "plain"
+    DROP = "drop"
+
+
+class Method(StrEnum):
+    """What is done to a column in its role."""
+
+    PSEUDONYM = "pseudonym"
+    REDACT = "redact"
+    SURROGATE = "surrogate"
+    GENERALIZE = "generalize"
+    SHIFT = "shift"
+    YEAR = "year"
+    SCRUB = "scrub"
+    ROUND = "round"
+    CODE = "code"
+    KEEP = "keep"
+    DROP = "drop"
+
+
+#: The methods that a role allows; the first is its default.
+METHODS: dict[Role, tuple[Method, ...]] = {
+    Role.IDENTIFIER: (Method.PSEUDONYM, Method.REDACT, Method.SURROGATE, Method.DROP),
+    Role.QUASI: (Method.GENERALIZE,),
+    Role.SENSITIVE: (Method.KEEP, Method.ROUND, Method.CODE),
+    Role.DATE: (Method.SHIFT, Method.YEAR, Method.DROP),
+    Role.TEXT: (Method.SCRUB, Method.DROP),
+    Role.PLAIN: (Method.KEEP, Method.ROUND, Method.CODE, Method.REDACT),
+    Role.DROP: (Method.DROP,),
+}
+
+
+class Kind(StrEnum):
+    """What a piece of PHI is; the words of policies, findings and tags (`[NAME]`). One or more for each of HIPAA's 18 identifiers."""
+
+    NAME = "name"
+    ADDRESS = "address"
+    DATE = "date"
+    AGE = "age"
+    PHONE = "phone"
+    FAX = "fax"
+    EMAIL = "email"
+    SSN = "ssn"
+    MRN = "mrn"
+    HEALTH_PLAN = "health-plan"
+    ACCOUNT = "account"
+    LICENSE = "license"
+    VEHICLE = "vehicle"
+    DEVICE = "device"
+    URL = "url"
+    IP = "ip"
+    BIOMETRIC = "biometric"
+    PHOTO = "photo"
+    ID = "id"
+    FACILITY = "facility"
+    ORGANIZATION = "organization"
+
+    @property
+    def tag(self) -> str:
+        """What stands in a scrubbed text in its place: `[NAME]`, `[HEALTH_PLAN]`."""
+        return f"[{self.value.replace('-', '_').upper()}]"
+
+
+class Rule(Checked):
+    """One column's role, method and options.
+
+    Short form, a string: `ROLE [METHOD] [ARGUMENT]`. The argument is the hierarchy of `generalize`, the kind of PHI of `pseudonym`,
+    `redact`, `surrogate` and `drop`, and the digits of `round`: `quasi us-zip3`, `identifier pseudonym mrn`, `identifier drop name`,
+    `date shift`, `text`, `plain round 1`, `drop`.
+    """
+
+    role: Role
+    method: Method
+    kind: Kind | None = None
+    """What PHI the column holds. Values of an `identifier` (or of a `drop` with a kind) are searched for in the subject's texts and by
+    the leak gate; without a kind it is guessed from the column's name."""
+    namespace: str | None = None
+    """`pseudonym`: equal values of one namespace get equal pseudonyms, in every table; default: `subject` for the subject key, else `id`."""
+    hierarchy: str | None = None
+    """`generalize`: `age`, `date`, `us-zip3`, `icd-10-cm`, `flat`, `ranges:10,20`, `csv:FILE` …"""
+    weight: float = Field(default=1.0, gt=0)
+    """`generalize`: how much its loss counts."""
+    min_level: int = Field(default=0, ge=0, alias="min-level")
+    max_level: int | None = Field(default=None, ge=0, alias="max-level")
+    """`generalize`: bounds of the search."""
+    digits: int | None = None
+    """`round`: decimal digits kept; negative for tens, hundreds."""
+    top: float | None = None
+    bottom: float | None = None
+    """`code`: values over `top` become `top`, under `bottom` become `bottom`."""
+    format: str | None = None
+    """A strptime format, where a date column holds text."""
+    type: Literal["string", "int64", "float64", "bool", "date", "timestamp"] | None = None
+    """What the source's values are read as; default: what the source says."""
+    rename: str | None = None
+    """The published column's name."""
+    values: tuple[str, ...] | None = None
+    """The only values that may be published (a check)."""
+    description: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, data: Any) -> Any:
+        if isinstance(data, str):
+            return cls._parse(data)
+        if isinstance(data, dict) and "method" not in data and data.get("role") in set(Role):
+            return {**data, "method": METHODS[Role(data["role"])][0].value}
+        return data
+
+    @staticmethod
+    def _parse(text: str) -> dict[str, Any]:
+        words = text.split()
+        if not words or words[0] not in set(Role):
+            return {"role": words[0] if words else "", "method": Method.DROP.value}
+        role, rest = Role(words[0]), words[1:]
+        if rest and rest[0] in set(Method):
+            method, rest = Method(rest[0]), rest[1:]
+        else:
+            method = METHODS[role][0]
+        rule: dict[str, Any] = {"role": role.value, "method": method.value}
+        if rest:
+            rule[ARGUMENT.get(method, "argument")] = " ".join(rest)
+        return rule
+
+    @model_validator(mode="after")
+    def _fits(self) -> Rule:
+        allowed = METHODS[self.role]
+        if self.method not in allowed:
+            raise ValueError(f"role '{self.role}' has no method '{self.method}'. It has: {', '.join(allowed)}")
+        if self.method is Method.GENERALIZE and not self.hierarchy:
+            raise ValueError("a quasi-identifier needs a hierarchy, for example 'quasi age' or 'quasi flat'")
+        if self.method is Method.ROUND and self.digits is None:
+            raise ValueError("'round' needs the decimal digits to keep, for example 'plain round 1'")
+        if self.method is Method.CODE and self.top is None and self.bottom is None:
+            raise ValueError("'code' needs 'top', 'bottom' or both, for example {role: plain, method: code, top: 89}")
+        return self
+
+    @property
+    def leaves(self) -> bool:
+        """Whether the column is published."""
+        return self.method is not Method.DROP
+
+
+#: The option that a method's argument stands for in the short form.
+ARGUMENT: dict[Method, str] = {
+    Method.GENERALIZE: "hierarchy",
+    Method.PSEUDONYM: "kind",
+    Method.REDACT: "kind",
+    Method.SURROGATE: "kind",
+    Method.DROP: "kind",
+    Method.ROUND: "digits",
+}
+
+
+class SqlSource(Checked):
+    """A database by SQLAlchemy. Credentials stand in an Airflow connection or the environment, never in the policy.
+
+    url: may hold `${NAME}`, taken from the environment; connection: the id of an Airflow connection (`AIRFLOW_CONN_…` works without
+    Airflow). Exactly one of the two.
+    """
+
+    type: Literal["sql"]
+    url: str | None = None
+    connection: str | None = None
+    schema_name: str | None = Field(default=None, alias="schema")
+    batch_rows: int = Field(default=10_000, gt=0, alias="batch-rows")
+
+    @model_validator(mode="after")
+    def _one_address(self) -> SqlSource:
+        if (self.url is None) == (self.connection is None):
+            raise ValueError("give either 'url' or 'connection'")
+        return self
+
+
+class FileSource(Checked):
+    """A folder of files, one table a file or glob: a table's `from` is the file's name in `path` (`patients.csv`, `visits/*.parquet`), or
+    its stem."""
+
+    type: Literal["csv", "parquet", "ndjson"]
+    path: str
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    missing: tuple[str, ...] = ("",)
+    """csv: the texts that stand for a missing value (`?`)."""
+
+
+class FhirSource(Checked):
+    """A FHIR R4 bulk-export folder (NDJSON), flattened to tables by a mapping: a ready-made one's name or a YAML file."""
+
+    type: Literal["fhir"]
+    path: str
+    mapping: str = "us-core"
+
+
+Source = Annotated[SqlSource | FileSource | FhirSource, Field(discriminator="type")]
+
+
+class Table(Checked):
+    """One table that leaves. Columns not named stay out."""
+
+    source: str | None = None
+    """Which source; may be left out where the policy has one."""
+    from_: str | None = Field(default=None, alias="from")
+    """The table's name at the source; default: the same."""
+    query: str | None = None
+    """SQL sources: a SELECT instead of a table."""
+    subject: str | None = "@default"
+    """The column that holds the subject key; default: the policy's. `null`: the table is not about subjects (a code list)."""
+    columns: dict[str, Rule] = Field(min_length=1)
+    description: str = ""
+
+
+class Privacy(Checked):
+    """k-anonymity, counted in subjects."""
+
+    k: int = Field(default=5, ge=2)
+    suppression: float = Field(default=0.05, ge=0, le=1)
+    """The largest share of a table's subjects that may be suppressed."""
+
+
+class Text(Checked):
+    """How free text is scrubbed."""
+
+    language: str = "en"
+    replace: Literal["tags", "surrogates"] = "tags"
+    detectors: dict[str, bool | float] = {}
+    """A detector's name -> off/on, or the score from which its findings count; default: the registry's."""
+
+
+class Checks(Checked):
+    """The budgets of the gates."""
+
+    quarantine: float = Field(default=0.001, ge=0, le=1)
+    """The largest share of a table's records that may be malformed before the run ends."""
+    null_rate_change: float = Field(default=0.10, ge=0, le=1, alias="null-rate-change")
+    """Largest change of a column's null rate since the last release."""
+    row_change: float = Field(default=0.50, ge=0, alias="row-change")
+    """Largest relative fall in a table's rows since the last release."""
+
+
+class Review(Checked):
+    """Who signs."""
+
+    required: bool = True
+    timeout_days: float = Field(default=14, gt=0, alias="timeout-days")
+
+
+class Release(Checked):
+    """Where releases go."""
+
+    store: str
+    """A folder or a pyarrow file-system URI: `s3://bucket/path?endpoint_override=…`."""
+    title: str = ""
+    licence: str = ""
+    contact: str = ""
+    file_rows: int = Field(default=1_000_000, gt=0, alias="file-rows")
+
+
+class LocalEngine(Checked):
+    workers: int = Field(default=0, ge=0)
+    """Worker processes; 0: one a core."""
+    memory: str = "4GB"
+    """DuckDB's limit, after which it spills to disk."""
+
+
+class EngineChoice(Checked):
+    local: LocalEngine = LocalEngine()
+
+
+class Policy(Checked):
+    """The whole file."""
+
+    dataset: Slug
+    description: str = ""
+    project: str = ""
+    """Separates pseudonyms and shifts of one key; default: the dataset."""
+    profile: Literal["hipaa-safe-harbor", "hipaa-expert-determination", "none"] = "hipaa-expert-determination"
+    subject: str
+    """The subject key: `patient.patient_id` (subject table and column: one row a subject) or `patient_nbr` (a column, no subject table).
+    The column's name holds for every table that does not say otherwise."""
+    key: str = Field(default="env:ANONYMIZE_KEY", pattern=r"^(env|airflow):[A-Za-z_][A-Za-z0-9_.-]*$")
+    workspace: str = "workspace"
+    shift_days: int = Field(default=365, ge=1, alias="shift-days")
+    sources: dict[str, Source] = Field(min_length=1)
+    tables: dict[Slug, Table] = Field(min_length=1)
+    privacy: Privacy = Privacy()
+    text: Text = Text()
+    checks: Checks = Checks()
+    review: Review = Review()
+    release: Release
+    schedule: str | None = None
+    """Airflow's: a cron line or `@daily`; none: by hand."""
+    engine: EngineChoice = EngineChoice()
+
+    _file: Path = PrivateAttr(default=Path("policy.yaml"))
+    _lines: dict[tuple[str, ...], int] = PrivateAttr(default_factory=dict)
+    _sha256: str = PrivateAttr(default="")
+
+    @field_validator("project")
+    @classmethod
+    def _keep(cls, value: str) -> str:
+        return value.strip()
+
+    @model_validator(mode="after")
+    def _names_meet(self) -> Policy:
+        for name, table in self.tables.items():
+            if table.source is None and len(self.sources) > 1:
+                raise ValueError(f"table '{name}' must say which source it comes from: {', '.join(self.sources)}")
+        return self
+
+    @property
+    def project_name(self) -> str:
+        return self.project or self.dataset
+
+    @property
+    def subject_table(self) -> str | None:
+        """The table with one row a subject, where the policy names one."""
+        table, dot, _ = self.subject.rpartition(".")
+        return table if dot else None
+
+    def subject_column(self, table: str) -> str | None:
+        """The column of a table that holds the subject key; None where the table is not about subjects."""
+        chosen = self.tables[table].subject
+        return self.subject.rpartition(".")[2] if chosen == "@default" else chosen
+
+    def source_of(self, table: str) -> tuple[str, SqlSource | FileSource | FhirSource]:
+        """The name and settings of the source that a table comes from."""
+        name = self.tables[table].source or next(iter(self.sources))
+        return name, self.sources[name]
+
+    @property
+    def file(self) -> Path:
+        """The policy's file; relative paths in the policy are relative to its folder."""
+        return self._file
+
+    @property
+    def sha256(self) -> str:
+        """Of the policy's file as read; names the policy in a record and a manifest."""
+        return self._sha256
+
+    def where(self, *path: str) -> str:
+        """`file:line` of a path in the policy, or of the nearest path above it that stands in the file."""
+        for length in range(len(path), -1, -1):
+            if path[:length] in self._lines:
+                return f"{self._file}:{self._lines[path[:length]]}"
+        return f"{self._file}:1"
+
+    def path(self, value: str) -> Path:
+        """A path that stands in the policy, relative to the policy's folder."""
+        return (self._file.parent / value).resolve()

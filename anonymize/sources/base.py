@@ -1,0 +1,48 @@
+"""What a source is: a catalogue of tables with their schemas, and one generator of record batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import pyarrow as pa
+
+ROW = "__row"
+"""int64, the number of a record at its source, from 1; carried through the workspace, so that errors can name a row, and dropped before
+publication."""
+
+
+@dataclass(frozen=True)
+class Malformed:
+    """A record that the source could not read: its row number at the source and a reason code (`ragged-row`, `not-json`, `bad-encoding`).
+
+    raw: the record as it stands, for the quarantine in the private workspace and nowhere else.
+    """
+
+    row: int
+    reason: str
+    column: str = ""
+    raw: str = field(default="", repr=False)
+
+
+class Source(Protocol):
+    """One system that records come from. Reads only; holds no more than a few batches in memory."""
+
+    def tables(self) -> list[str]:
+        """The names of its tables, sorted."""
+        ...
+
+    def schema(self, table: str, query: str | None = None) -> pa.Schema:
+        """A table's columns and Arrow types. Raises SourceError(table) where there is none."""
+        ...
+
+    def read(
+        self, table: str, columns: Sequence[str], *, query: str | None = None, types: Mapping[str, pa.DataType] | None = None
+    ) -> Iterator[pa.RecordBatch | Malformed]:
+        """The named columns as record batches led by `__row`, and malformed records as they are met.
+
+        types: what columns are to be read as where not what `schema` says; a record whose value does not convert is Malformed with
+        reason `not-<type>` and its column.
+        """
+        ...

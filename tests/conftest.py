@@ -1,0 +1,26 @@
+"""What all tests share: where the real data stands, and a key."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+KEY = "test-key-not-a-secret-0123456789abcdef"
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real data that stands beside the project; the test skips, loudly, where it is absent."""
+    folder = Path(os.environ.get("ANONYMIZE_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"REAL DATA ABSENT: {folder} is no folder; set ANONYMIZE_DATA")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test has a key; the test of a missing key takes it away."""
+    monkeypatch.setenv("ANONYMIZE_KEY", KEY)
