@@ -36,7 +36,8 @@ def resolve(reference: str) -> bytes:
     if secret is None and scheme == "env":
         secret = os.environ.get(name, "").encode()
     if not secret:
-        raise KeyMissing(f"no key: {reference} is not set. Give a secret of 32 bytes or more, for example: export {name or 'ANONYMIZE_KEY'}=$(openssl rand -hex 32)")
+        hint = f"export {name}=$(openssl rand -hex 32)" if scheme == "env" else f"an Airflow Variable '{name}'"
+        raise KeyMissing(f"no key: {reference} is not set. Give a secret of 32 bytes or more, for example: {hint}")
     if len(secret) < MINIMUM_BYTES:
         raise KeyMissing(f"the key {reference} has {len(secret)} bytes; {MINIMUM_BYTES} are needed. Make one with: openssl rand -hex 32")
     return secret

@@ -49,8 +49,8 @@ class Engine(Protocol):
         ...
 
     def tally(self, table: Table, columns: Sequence[str], subject: str | None) -> pa.Table:
-        """The distinct tuples of some columns, sorted, nulls first, with `subjects`: int64, the number of distinct subjects of each (of rows
-        where subject is None). Nulls are values."""
+        """The distinct tuples of some columns, sorted, nulls first, with `subjects`: int64, each one's number of distinct subjects (of
+        rows where subject is None). Nulls are values."""
         ...
 
     def join(self, table: Table, small: Table, on: str) -> Table:

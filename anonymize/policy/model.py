@@ -105,7 +105,8 @@ class Rule(Checked):
     """What PHI the column holds. Values of an `identifier` (or of a `drop` with a kind) are searched for in the subject's texts and by
     the leak gate; without a kind it is guessed from the column's name."""
     namespace: str | None = None
-    """`pseudonym`: equal values of one namespace get equal pseudonyms, in every table; default: `subject` for the subject key, else `id`."""
+    """`pseudonym`: equal values of one namespace get equal pseudonyms, in every table. Default: `subject` for
+    the subject key, else `id`."""
     hierarchy: str | None = None
     """`generalize`: `age`, `date`, `us-zip3`, `icd-10-cm`, `flat`, `ranges:10,20`, `csv:FILE` …"""
     weight: float = Field(default=1.0, gt=0)
