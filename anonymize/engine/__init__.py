@@ -1,0 +1,17 @@
+"""Where the work runs, behind one narrow interface (`base.py`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from anonymize.engine.base import Engine, Table
+from anonymize.policy.model import EngineChoice
+
+__all__ = ["Engine", "Table", "make_engine"]
+
+
+def make_engine(choice: EngineChoice, *, scratch: Path) -> Engine:
+    """The engine that a policy chooses. scratch: a private folder to spill to."""
+    from anonymize.engine.local import LocalEngine
+
+    return LocalEngine(workers=choice.local.workers, memory=choice.local.memory, scratch=scratch)

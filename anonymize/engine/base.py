@@ -39,7 +39,7 @@ class Written:
 
 
 class Engine(Protocol):
-    """Four verbs and nothing else."""
+    """Four verbs and nothing else (and `close`)."""
 
     def map(self, table: Table, fn: Mapper, schema: pa.Schema) -> Table:
         """Apply a pure function to every batch, in parallel, lazily, the order of batches kept. `schema` is what fn returns.
@@ -66,4 +66,8 @@ class Engine(Protocol):
 
     def read(self, path: Path) -> Table:
         """A folder of Parquet files as a table."""
+        ...
+
+    def close(self) -> None:
+        """Let go of workers."""
         ...

@@ -41,7 +41,7 @@ class LocalEngine:
         order = ", ".join(f"{_quoted(c)} NULLS FIRST" for c in columns)
         query = f"SELECT {names}, {count} AS subjects FROM input GROUP BY {names} ORDER BY {order}"  # noqa: S608
         with self._duck({"input": table}) as duck, without_values(f"tally {table.name}"):
-            return duck.execute(query).to_arrow_table()
+            return duck.sql(query).to_arrow_table()
 
     def join(self, table: Table, small: Table, on: str) -> Table:
         attached = [field for field in small.schema if field.name != on]
@@ -55,7 +55,7 @@ class LocalEngine:
                 f"LEFT JOIN small s ON t.{_quoted(on)} = s.{_quoted(on)} ORDER BY t.__order"
             )
             with self._duck({"input": table, "small": small}) as duck, without_values(f"join {table.name}"):
-                for batch in duck.execute(query).to_arrow_reader(BATCH_ROWS) or ():
+                for batch in duck.sql(query).to_arrow_reader(BATCH_ROWS) or ():
                     yield batch.cast(schema)
 
         return Table(table.name, schema, batches)
@@ -94,7 +94,7 @@ class LocalEngine:
             table = self.read(parked)
         order = ", ".join(f"{_quoted(c)} NULLS FIRST" for c in sort)
         with self._duck({"input": table}) as duck, without_values(f"sort {table.name}"):
-            for batch in duck.execute(f"SELECT * FROM input ORDER BY {order}").to_arrow_reader(BATCH_ROWS * 10) or ():  # noqa: S608
+            for batch in duck.sql(f"SELECT * FROM input ORDER BY {order}").to_arrow_reader(BATCH_ROWS * 10) or ():  # noqa: S608
                 files.add(batch.cast(files.schema))
         shutil.rmtree(parked, ignore_errors=True)
 

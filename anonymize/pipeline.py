@@ -1,0 +1,198 @@
+"""The six steps, each a plain function of a Run. Read top to bottom: this is the way of a record, and nothing else knows the order.
+
+    check -> extract -> collect -> deidentify -> generalize -> validate -> review -> publish
+
+Every step may be called again at any time: what is done is not done twice, and a step that was killed starts its table anew. Every step
+returns counts alone, fit for an XCom or a log.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from itertools import groupby
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from anonymize import check as checking
+from anonymize.detect.columns import searched_kinds
+from anonymize.engine.base import Table
+from anonymize.errors import ReviewMissing
+from anonymize.policy.model import Method, Policy, Role, Rule
+from anonymize.run import Counts, Run
+from anonymize.sources import open_source
+from anonymize.sources.base import ROW, Malformed
+from anonymize.sources.quarantine import Quarantine
+from anonymize.transform import dates
+from anonymize.transform.batch import FINDINGS, IDENTIFIER_LIST, IDENTIFIERS, KEY, SUBJECT, Deidentify
+from anonymize.transform.pseudonym import canonical, pseudonymize
+
+
+def tables(policy: Policy) -> list[str]:
+    """The tables that leave, in the policy's order."""
+    return list(policy.tables)
+
+
+# ---------------------------------------------------------------------------------------------------------------------------- check
+
+
+def check(run: Run) -> Counts:
+    """Hold the policy against the live sources before the first record leaves; what the policy does not name is recorded as left out.
+
+    Raises PolicyError with every rule that cannot be honoured.
+    """
+    return run.once("check", lambda: checking.check_or_raise(run.policy, run.connections).counts())
+
+
+# -------------------------------------------------------------------------------------------------------------------------- extract
+
+
+def extract(run: Run, table: str) -> Counts:
+    """Stream the columns that are needed into the workspace; malformed records go to the quarantine, within the policy's budget."""
+    return run.once("extract", lambda: _extract(run, table), table)
+
+
+def _extract(run: Run, table: str) -> Counts:
+    policy, spec = run.policy, run.policy.tables[table]
+    name, settings = policy.source_of(table)
+    source = open_source(name, settings, policy, run.connections)
+    at_source = spec.from_ or table
+    columns = _needed(policy, table)
+    schema = source.schema(at_source, spec.query)
+    types = {c: ARROW_TYPES[spec.columns[c].type or ""] for c in columns if c in spec.columns and spec.columns[c].type}
+    fields = [pa.field(c, types.get(c, schema.field(c).type)) for c in columns]
+    wanted = pa.schema([pa.field(ROW, pa.int64()), pa.field(KEY, pa.string()), *fields])
+    quarantine = Quarantine(run.folder("quarantine") / f"{table}.parquet", table)
+    with quarantine:
+        items = source.read(at_source, columns, query=spec.query, types=types)
+        stream = Table(table, wanted, lambda: _conforming(run, table, items, wanted, quarantine))
+        written = run.engine.write(stream, run.folder("extract", table))
+    quarantine.check_budget(written.rows, policy.checks.quarantine)
+    return {"rows": written.rows, "quarantined": quarantine.total, "reasons": dict(quarantine.reasons), "columns": columns}
+
+
+ARROW_TYPES = {
+    "string": pa.string(),
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "bool": pa.bool_(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us"),
+}
+
+
+def _needed(policy: Policy, table: str) -> list[str]:
+    """The columns that leave, those that are looked up in texts, and the subject key: no more is taken from the source."""
+    searched = searched_kinds(policy, table)
+    subject = policy.subject_column(table)
+    named = [c for c, rule in policy.tables[table].columns.items() if rule.leaves or c in searched or c == subject]
+    return named if subject is None or subject in named else [subject, *named]
+
+
+def _conforming(
+    run: Run, table: str, items: Iterator[pa.RecordBatch | Malformed], schema: pa.Schema, quarantine: Quarantine
+) -> Iterator[pa.RecordBatch]:
+    """The records that every later step can rely on: a subject, and dates that are dates. The others are quarantined."""
+    subject = run.policy.subject_column(table)
+    rules = run.policy.tables[table].columns
+    for item in items:
+        if isinstance(item, Malformed):
+            quarantine.add(item)
+            continue
+        good = pa.repeat(True, item.num_rows)
+        for reason, column, fine in _conditions(item, rules, subject):
+            quarantine.add_rows(item, pc.and_(good, pc.invert(fine)), reason, column)
+            good = pc.and_(good, fine)
+        key = canonical(item[subject]) if subject else pa.nulls(item.num_rows, pa.string())
+        arrays = [item[ROW], key, *(item[name].cast(schema.field(name).type) for name in schema.names[2:])]
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema).filter(good)
+
+
+def _conditions(batch: pa.RecordBatch, rules: dict[str, Rule], subject: str | None) -> Iterator[tuple[str, str, pa.Array]]:
+    if subject is not None:
+        yield "no-subject", subject, pc.and_(pc.is_valid(batch[subject]), pc.not_equal(canonical(batch[subject]).fill_null(""), ""))
+    for name, rule in rules.items():
+        if rule.method in (Method.SHIFT, Method.YEAR) and name in batch.schema.names and pa.types.is_string(batch[name].type):
+            yield "not-date", name, dates.parsable(batch[name], format=rule.format)
+
+
+# -------------------------------------------------------------------------------------------------------------------------- collect
+
+
+def collect(run: Run) -> Counts:
+    """Gather each subject's own identifiers from all tables: to be looked up in the subject's texts, and by the leak gate."""
+    return run.once("collect", lambda: _collect(run))
+
+
+IDENTIFIERS_SCHEMA = pa.schema([(KEY, pa.string()), (SUBJECT, pa.string()), (IDENTIFIERS, IDENTIFIER_LIST)])
+_LONG = pa.schema([(KEY, pa.string()), ("kind", pa.string()), ("value", pa.string()), ("column", pa.string())])
+
+
+def _collect(run: Run) -> Counts:
+    loose = Table("identifiers", _LONG, lambda: _identifier_rows(run))
+    ordered = run.engine.write(loose, run.folder("collect"), sort=_LONG.names)
+    by_subject = Table("identifiers", IDENTIFIERS_SCHEMA, lambda: _by_subject(run, ordered.table))
+    written = run.engine.write(by_subject, run.folder("identifiers"))
+    return {"subjects": written.rows, "identifiers": ordered.rows}
+
+
+def _identifier_rows(run: Run) -> Iterator[pa.RecordBatch]:
+    for table in tables(run.policy):
+        if run.policy.subject_column(table) is None:
+            continue
+        for batch in run.engine.read(run.folder("extract", table)).batches():
+            for column, kind in searched_kinds(run.policy, table).items():
+                value = pc.utf8_trim_whitespace(batch[column].cast(pa.string()))
+                rows = [batch[KEY], pa.repeat(kind.value, batch.num_rows), value, pa.repeat(column, batch.num_rows)]
+                found = pa.RecordBatch.from_arrays(rows, schema=_LONG)
+                yield found.filter(pc.and_(pc.is_valid(value), pc.not_equal(value, "").fill_null(False)))
+
+
+def _by_subject(run: Run, ordered: Table) -> Iterator[pa.RecordBatch]:
+    """One row a subject, its distinct identifiers in a list. The rows come sorted by subject, so no more than one subject is held."""
+    rows = (row for batch in ordered.batches() for row in batch.to_pylist())
+    pending: list[tuple[str, list[dict[str, str]]]] = []
+    for subject, group in groupby(rows, key=lambda row: row[KEY]):
+        distinct = {(row["kind"], row["value"], row["column"]) for row in group}
+        pending.append((subject, [dict(zip(("kind", "value", "column"), item, strict=True)) for item in sorted(distinct)]))
+        if len(pending) == 5_000:
+            yield _subject_batch(run, pending)
+            pending = []
+    if pending:
+        yield _subject_batch(run, pending)
+
+
+def _subject_batch(run: Run, pending: list[tuple[str, list[dict[str, str]]]]) -> pa.RecordBatch:
+    keys = pa.array([subject for subject, _ in pending], pa.string())
+    lists = pa.array([identifiers for _, identifiers in pending], IDENTIFIER_LIST)
+    return pa.RecordBatch.from_arrays([keys, pseudonymize(keys, run.key, namespace="subject"), lists], schema=IDENTIFIERS_SCHEMA)
+
+
+# ----------------------------------------------------------------------------------------------------------------------- deidentify
+
+
+def deidentify(run: Run, table: str) -> Counts:
+    """Strip the PHI of a table: each column by its method, each text by detection with the subject's own identifiers beside it."""
+    return run.once("deidentify", lambda: _deidentify(run, table), table)
+
+
+def _deidentify(run: Run, table: str) -> Counts:
+    policy = run.policy
+    rules = tuple((name, rule) for name, rule in policy.tables[table].columns.items() if rule.leaves)
+    fn = Deidentify(rules, policy.subject_column(table), run.key, policy.shift_days, policy.text)
+    source = run.engine.read(run.folder("extract", table))
+    schema = fn.schema(source.schema)
+    if fn.has_text and policy.subject_column(table) is not None:
+        source = run.engine.join(source, run.engine.read(run.folder("identifiers")), KEY)
+    written = run.engine.write(run.engine.map(source, fn, schema), run.folder("deidentify", table))
+    return {"rows": written.rows, "findings": _findings(written.table)}
+
+
+def _findings(table: Table) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for batch in table.batches():
+        for counts in batch[FINDINGS].drop_null().to_pylist():
+            total.update(json.loads(counts))
+    return dict(sorted(total.items()))

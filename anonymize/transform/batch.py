@@ -1,0 +1,88 @@
+"""A table's de-identification as one pure function, RecordBatch -> RecordBatch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from anonymize.detect.base import Identifier
+from anonymize.keys import Key
+from anonymize.policy.model import Kind, Method, Rule, Text
+from anonymize.transform import dates, pseudonym
+from anonymize.transform.methods import SPECS, Context, output_type
+
+KEY = "__key"
+"""string: the subject key of a record as text; null in a table that is not about subjects."""
+SUBJECT = "__subject"
+"""string: the subject's pseudonym, beside every record until publication."""
+IDENTIFIERS = "__identifiers"
+"""list<struct<kind, value, column>>: the subject's own identifiers, attached to tables with texts."""
+FINDINGS = "__findings"
+"""string: JSON, the number of findings a kind in the record's texts."""
+ROW = "__row"
+
+IDENTIFIER_LIST = pa.list_(pa.struct([("kind", pa.string()), ("value", pa.string()), ("column", pa.string())]))
+
+
+@dataclass(frozen=True)
+class Deidentify:
+    """Apply each column's method. rules: of the columns that leave, by source name; subject: the source column of the subject key."""
+
+    rules: tuple[tuple[str, Rule], ...]
+    subject: str | None
+    key: Key
+    shift_days: int
+    text: Text
+
+    def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Columns `__row`, `__subject`, `__findings` and the published ones, in the order of the policy."""
+        offset = dates.offsets(batch[KEY], self.key, days=self.shift_days)
+        subject = pseudonym.pseudonymize(batch[KEY], self.key, namespace=pseudonym.SUBJECT)
+        counts: list[dict[str, int]] = [{} for _ in range(batch.num_rows)]
+        columns = {ROW: batch[ROW], SUBJECT: subject}
+        for name, rule in self.rules:
+            column = batch[name]
+            if rule.method is Method.SCRUB:
+                column = self._scrub(column, batch, offset, counts)
+            else:
+                column = SPECS[rule.method].apply(column, Context(self.key, name == self.subject, offset), rule)
+            columns[rule.rename or name] = column
+        columns[FINDINGS] = pa.array([json.dumps(c, sort_keys=True) if c else None for c in counts], pa.string())
+        return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+
+    def schema(self, source: pa.Schema) -> pa.Schema:
+        """What the batches will be."""
+        fields = [pa.field(ROW, pa.int64()), pa.field(SUBJECT, pa.string())]
+        fields += [pa.field(rule.rename or name, output_type(rule, source.field(name).type)) for name, rule in self.rules]
+        return pa.schema([*fields, pa.field(FINDINGS, pa.string())])
+
+    @property
+    def has_text(self) -> bool:
+        """Whether a column is free text, so that the subject's identifiers are needed beside it."""
+        return any(rule.method is Method.SCRUB for _, rule in self.rules)
+
+    def _scrub(self, column: pa.Array, batch: pa.RecordBatch, offset: pa.Array, counts: list[dict[str, int]]) -> pa.Array:
+        from anonymize.detect.registry import build
+        from anonymize.transform.text import scrub
+
+        texts = [text or "" for text in column.to_pylist()]
+        findings = build(self.text).find(texts, _records(batch))
+        days = offset.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+        scrubbed, found = scrub(column, findings, shift_days=days, replace=self.text.replace, key=self.key, subjects=batch[KEY])
+        for total, more in zip(counts, found, strict=True):
+            for kind, number in more.items():
+                total[kind] = total.get(kind, 0) + number
+        return scrubbed.cast(pa.string())
+
+
+def _records(batch: pa.RecordBatch) -> list[list[Identifier]]:
+    if IDENTIFIERS not in batch.schema.names:
+        return [[] for _ in range(batch.num_rows)]
+    known = {kind.value for kind in Kind}
+    return [
+        [Identifier(Kind(i["kind"]), i["value"], i["column"]) for i in record or [] if i["kind"] in known]
+        for record in batch[IDENTIFIERS].to_pylist()
+    ]
