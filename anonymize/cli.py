@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import click
 
@@ -14,6 +18,92 @@ from anonymize.errors import AnonymizeError
 @click.version_option(__version__)
 def cli() -> None:
     """Records leave a hospital's systems; de-identified Parquet arrives in the research store."""
+
+
+def _say() -> Callable[[str], None]:
+    """Progress in plain lines, each with the seconds since the start: good on a terminal and in a log."""
+    start = time.monotonic()
+    return lambda line: click.echo(f"[{time.monotonic() - start:6.1f} s] {line}")
+
+
+def _policies() -> Path:
+    return Path(os.environ.get("ANONYMIZE_POLICIES", "policies"))
+
+
+@cli.command("run")
+@click.argument("policy_file", metavar="POLICY", type=click.Path(path_type=Path))
+@click.option("--run-id", help="The run's id; an unfinished run of that id goes on.")
+@click.option("--fresh", is_flag=True, help="Begin a new run even where an unfinished one could go on.")
+@click.option("--dry-run", is_flag=True, help="Stop after the gates: nothing is asked of a steward, nothing is published.")
+def run_command(policy_file: Path, run_id: str | None, fresh: bool, dry_run: bool) -> None:
+    """Take a policy's records down the road, to the steward's desk or, where no review is required, to the research store.
+
+    A run that was ended half-way goes on where it stopped.
+    """
+    from anonymize import pipeline, summary
+    from anonymize.policy.loader import load
+    from anonymize.run import Run, exclusive
+
+    policy = load(policy_file)
+    with exclusive(policy):
+        run = Run.open(policy, run_id=run_id, fresh=fresh, say=_say())
+        click.echo(f"run {run.id}")
+        try:
+            pipeline.to_review(run)
+            if not dry_run:
+                pipeline.publish_if_signed(run)
+        finally:
+            run.close()
+        click.echo(summary.text(run))
+
+
+@cli.command("review")
+@click.argument("name", metavar="RUN")
+@click.option("--approve", "verdict", flag_value="approve", help="Sign the release; it is published.")
+@click.option("--reject", "verdict", flag_value="reject", help="Reject the release.")
+@click.option("--as", "steward", required=True, help="Your name; it stands in the manifest.")
+@click.option("--reason", required=True, help="Why; it stands in the manifest.")
+def review_command(name: str, verdict: str | None, steward: str, reason: str) -> None:
+    """Decide on a release that waits. RUN: a run's id, its record folder, or its policy file."""
+    from anonymize import pipeline, summary
+    from anonymize.run import Run, exclusive, find
+
+    if verdict is None:
+        raise click.UsageError("say --approve or --reject")
+    policy, run_id = find(name, _policies())
+    with exclusive(policy):
+        run = Run.open(policy, run_id=run_id, say=_say())
+        try:
+            pipeline.decide(run, approve=verdict == "approve", steward=steward, reason=reason)
+            if verdict == "approve":
+                pipeline.publish(run)
+        finally:
+            run.close()
+        click.echo(summary.text(run))
+
+
+@cli.command("discard")
+@click.argument("name", metavar="RUN")
+def discard_command(name: str) -> None:
+    """Remove an unfinished run's workspace, which holds PHI. Its record of counts stays."""
+    from anonymize import pipeline
+    from anonymize.run import exclusive, find, reopen
+
+    policy, run_id = find(name, _policies())
+    with exclusive(policy):
+        pipeline.discard(reopen(policy, run_id))
+    click.echo(f"discarded {run_id}")
+
+
+@cli.command("runs")
+@click.argument("policy_file", metavar="POLICY", type=click.Path(path_type=Path))
+def runs_command(policy_file: Path) -> None:
+    """List a policy's runs, newest first, and what became of each."""
+    from anonymize import run as running
+    from anonymize.policy.loader import load
+
+    for found in running.history(load(policy_file)):
+        click.echo(found)
 
 
 def main() -> None:
