@@ -196,3 +196,111 @@ def _findings(table: Table) -> dict[str, int]:
         for counts in batch[FINDINGS].drop_null().to_pylist():
             total.update(json.loads(counts))
     return dict(sorted(total.items()))
+
+
+# ----------------------------------------------------------------------------------------------------------------------- generalize
+
+
+def generalize(run: Run) -> Counts:
+    """Generalize every table's quasi-identifiers until each class holds k subjects, suppress what cannot be, and stage what would be
+    published. The subject table goes first: a subject suppressed there leaves all tables, and a record of no known subject stays out."""
+    for table in _subject_table_first(run.policy):
+        run.once("generalize", lambda table=table: _generalize(run, table), table)  # type: ignore[misc]
+        run.once("stage", lambda table=table: _stage(run, table), table)  # type: ignore[misc]
+    return run.once("generalize", lambda: _together(run))
+
+
+def _subject_table_first(policy: Policy) -> list[str]:
+    return sorted(tables(policy), key=lambda table: table != policy.subject_table)
+
+
+def _generalize(run: Run, table: str) -> Counts:
+    source = run.engine.read(run.folder("deidentify", table))
+    before = run.record.get("deidentify", table) or {}
+    known, held_back = _of_known_subjects(run, table, source)
+    quasi = {rule.rename or name: rule for name, rule in run.policy.tables[table].columns.items() if rule.role is Role.QUASI}
+    if not quasi:
+        written = run.engine.write(_without(known, [FINDINGS]), run.folder("generalize", table), sort=[SUBJECT, ROW])
+        return {"rows_in": before["rows"], "rows": written.rows, "held_back": held_back, "suppressed": 0}
+    solution = _search(run, table, known, quasi)
+    schema = pa.schema([f.with_type(pa.string()) if f.name in quasi else f for f in known.schema] + [pa.field(SUPPRESSED, pa.bool_())])
+    generalized = run.engine.map(known, solution.apply, schema)
+    kept = run.engine.map(generalized, Keep(SUPPRESSED, False), schema)
+    written = run.engine.write(_without(kept, [FINDINGS, SUPPRESSED]), run.folder("generalize", table), sort=[SUBJECT, ROW])
+    suppressed = before["rows"] - held_back - written.rows
+    return {"rows_in": before["rows"], "rows": written.rows, "held_back": held_back, "suppressed": suppressed, **solution.counts()}
+
+
+def _search(run: Run, table: str, known: Table, quasi: dict[str, Rule]) -> Solution:
+    """The least loss that holds k. Where a subject has one row, classes add up; where it may have several, the pairs of class and subject
+    are needed, since a subject counts once however many of its rows fall together."""
+    privacy = run.policy.privacy
+    single = table == run.policy.subject_table
+    tally = run.engine.tally(known, list(quasi) if single else [*quasi, SUBJECT], SUBJECT if single else None)
+    settings = SearchSettings(
+        k=privacy.k,
+        suppression=privacy.suppression,
+        weights={name: rule.weight for name, rule in quasi.items()},
+        min_levels={name: rule.min_level for name, rule in quasi.items()},
+        max_levels={name: rule.max_level for name, rule in quasi.items() if rule.max_level is not None},
+    )
+    hierarchies = {name: build(rule.hierarchy or "flat", run.policy.file.parent) for name, rule in quasi.items()}
+    return search(tally, hierarchies, settings, subject=None if single else SUBJECT)
+
+
+def _of_known_subjects(run: Run, table: str, source: Table) -> tuple[Table, int]:
+    """The records whose subject stands in the subject table as it will be published, and the number of the others."""
+    policy = run.policy
+    if policy.subject_table in (None, table) or policy.subject_column(table) is None:
+        return source, 0
+    subjects = run.engine.read(run.folder("generalize", policy.subject_table))
+    flagged = run.engine.map(subjects, flag_subjects, KNOWN_SCHEMA)
+    joined = run.engine.join(source, flagged, SUBJECT)
+    kept = run.engine.map(joined, Keep(KNOWN, True), joined.schema)
+    written = run.engine.write(_without(kept, [KNOWN]), run.folder("known", table))
+    return written.table, ((run.record.get("deidentify", table) or {})["rows"] - written.rows)
+
+
+def _without(table: Table, columns: list[str]) -> Table:
+    names = tuple(name for name in table.schema.names if name not in columns)
+    schema = pa.schema([table.schema.field(name) for name in names])
+    return Table(table.name, schema, lambda: (Project(names)(batch) for batch in table.batches()))
+
+
+def _stage(run: Run, table: str) -> Counts:
+    """Write exactly the files that would be published, and beside them, row by row, whose record each is: the recount and the leak gate
+    need it where the subject's pseudonym itself does not leave."""
+    generalized = run.engine.read(run.folder("generalize", table))
+    schema = published_schema(run.policy, table, generalized.schema)
+    rows = run.policy.release.file_rows
+    staged = run.engine.map(generalized, Project(tuple(schema.names)), schema)
+    written = run.engine.write(staged, run.folder("stage", table), file_rows=rows)
+    whose = run.engine.map(generalized, Project((SUBJECT,)), pa.schema([(SUBJECT, pa.string())]))
+    run.engine.write(whose, run.folder("subjects", table), file_rows=rows)
+    return {"rows": written.rows, "files": len(written.files)}
+
+
+def _together(run: Run) -> Counts:
+    per_table = run.record.tables("generalize")
+    return {"suppressed": sum(c["suppressed"] for c in per_table.values()), "k": min((c["k"] for c in per_table.values() if "k" in c), default=0)}
+
+
+# ------------------------------------------------------------------------------------------------- validate, review, publish, the end
+
+
+def validate(run: Run) -> Counts:
+    """Judge what is staged by every gate. Raises GateFailed, with each that failed, in words that a steward understands."""
+    return run.once("validate", lambda: judge(run).counts())
+
+
+def to_review(run: Run) -> None:
+    """All steps up to the steward's desk."""
+    check(run)
+    for table in tables(run.policy):
+        extract(run, table)
+    collect(run)
+    for table in tables(run.policy):
+        deidentify(run, table)
+    generalize(run)
+    validate(run)
+    request_review(run)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from anonymize.detect.base import Identifier
 from anonymize.keys import Key
@@ -23,7 +24,13 @@ IDENTIFIERS = "__identifiers"
 FINDINGS = "__findings"
 """string: JSON, the number of findings a kind in the record's texts."""
 ROW = "__row"
+"""int64: the number of a record at its source."""
+KNOWN = "__known"
+"""bool: whether the record's subject stands in the published subject table."""
+SUPPRESSED = "__suppressed"
+"""bool: whether the record's class holds fewer than k subjects."""
 
+KNOWN_SCHEMA = pa.schema([(SUBJECT, pa.string()), (KNOWN, pa.bool_())])
 IDENTIFIER_LIST = pa.list_(pa.struct([("kind", pa.string()), ("value", pa.string()), ("column", pa.string())]))
 
 
@@ -86,3 +93,29 @@ def _records(batch: pa.RecordBatch) -> list[list[Identifier]]:
         [Identifier(Kind(i["kind"]), i["value"], i["column"]) for i in record or [] if i["kind"] in known]
         for record in batch[IDENTIFIERS].to_pylist()
     ]
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Keep the rows in which a bool column has a value; null is not it."""
+
+    column: str
+    value: bool
+
+    def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        return batch.filter(pc.equal(batch[self.column], self.value).fill_null(False))
+
+
+@dataclass(frozen=True)
+class Project:
+    """Keep some columns, in order, under a schema (with its metadata)."""
+
+    columns: tuple[str, ...]
+
+    def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        return batch.select(list(self.columns))
+
+
+def flag_subjects(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The subjects of a batch, each marked as known: what other tables are joined with."""
+    return pa.RecordBatch.from_arrays([batch[SUBJECT], pa.repeat(True, batch.num_rows)], schema=KNOWN_SCHEMA)

@@ -1,0 +1,75 @@
+"""Where malformed records go: a Parquet file in the private workspace, with table, row number and reason code."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from anonymize.errors import QuarantineBudgetExceeded
+from anonymize.sources.base import ROW, Malformed
+
+SCHEMA = pa.schema([("table", pa.string()), ("row", pa.int64()), ("reason", pa.string()), ("column", pa.string()), ("raw", pa.string())])
+
+
+class Quarantine:
+    """Collects a table's malformed records in a file; counts them by reason. A context manager: the file stands when it ends."""
+
+    def __init__(self, file: Path, table: str) -> None:
+        self.file, self.table = file, table
+        self.reasons: Counter[str] = Counter()
+        self.first_rows: list[int] = []
+        self._pending: list[Malformed] = []
+        self._writer: pq.ParquetWriter | None = None
+
+    def __enter__(self) -> Quarantine:
+        self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._writer = pq.ParquetWriter(self.file, SCHEMA, compression="zstd")
+        return self
+
+    def __exit__(self, type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._writer is not None:
+            self._flush()
+            self._writer.close()
+
+    @property
+    def total(self) -> int:
+        """How many records are held."""
+        return sum(self.reasons.values())
+
+    def add(self, record: Malformed) -> None:
+        """Hold one record."""
+        self.reasons[record.reason + (f" ({record.column})" if record.column else "")] += 1
+        if len(self.first_rows) < 3:
+            self.first_rows.append(record.row)
+        self._pending.append(record)
+        if len(self._pending) >= 1_000:
+            self._flush()
+
+    def add_rows(self, batch: pa.RecordBatch, which: pa.Array, reason: str, column: str) -> None:
+        """Hold the records of a batch that `which` (bool) marks."""
+        for index in pc.indices_nonzero(which).to_pylist():
+            self.add(Malformed(batch[ROW][index].as_py(), reason, column, raw=str(batch.slice(index, 1).to_pylist()[0])))
+
+    def check_budget(self, good: int, budget: float) -> None:
+        """Raises QuarantineBudgetExceeded where more than the budget's share of all records is malformed."""
+        every = good + self.total
+        if self.total > budget * every:
+            rows = ", ".join(str(row) for row in sorted(self.first_rows))
+            reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(self.reasons.items()))
+            raise QuarantineBudgetExceeded(
+                f"extract {self.table}: {self.total:,} of {every:,} records quarantined ({reasons}; first rows {rows}). "
+                f"Budget is {budget:.2%}: the run ends. Mend the source, mend the column's type or format in the policy, or raise "
+                f"checks.quarantine"
+            )
+
+    def _flush(self) -> None:
+        assert self._writer is not None  # for the type checker: only used between enter and exit
+        columns = [[self.table] * len(self._pending), *zip(*((r.row, r.reason, r.column, r.raw) for r in self._pending), strict=True)]
+        if self._pending:
+            self._writer.write_batch(pa.RecordBatch.from_arrays([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA))
+        self._pending = []
