@@ -282,7 +282,10 @@ def _stage(run: Run, table: str) -> Counts:
 
 def _together(run: Run) -> Counts:
     per_table = run.record.tables("generalize")
-    return {"suppressed": sum(c["suppressed"] for c in per_table.values()), "k": min((c["k"] for c in per_table.values() if "k" in c), default=0)}
+    return {
+        "suppressed": sum(c["suppressed"] for c in per_table.values()),
+        "k": min((c["k"] for c in per_table.values() if "k" in c), default=0),
+    }
 
 
 # ------------------------------------------------------------------------------------------------- validate, review, publish, the end

@@ -1,0 +1,55 @@
+"""How a value becomes less precise. `build` makes a hierarchy from the words of a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from rapidfuzz import process
+
+from anonymize.hierarchies.base import ANY, Hierarchy
+from anonymize.hierarchies.dates import BirthYear, Calendar
+from anonymize.hierarchies.numbers import Ages, Ranges
+from anonymize.hierarchies.tables import CsvHierarchy
+from anonymize.hierarchies.terms import Icd10Cm
+from anonymize.hierarchies.texts import Flat, Mask, Zip, Zip3
+
+__all__ = ["ANY", "Hierarchy", "build", "names"]
+
+#: Name -> (how it is made from its argument, how it is written in a policy).
+_MAKERS: dict[str, tuple[Callable[[str, Path], Hierarchy], str]] = {
+    "flat": (lambda _a, _f: Flat(), "flat"),
+    "age": (lambda _a, _f: Ages(), "age"),
+    "date": (lambda _a, _f: Calendar(), "date"),
+    "birth-year": (lambda a, _f: BirthYear.parse(a), "birth-year:2026"),
+    "us-zip": (lambda _a, _f: Zip(), "us-zip"),
+    "us-zip3": (lambda _a, _f: Zip3(), "us-zip3"),
+    "icd-10-cm": (lambda _a, _f: Icd10Cm(), "icd-10-cm"),
+    "ranges": (lambda a, _f: Ranges.parse(a), "ranges:0..120:5,10,20"),
+    "mask": (lambda a, _f: Mask.parse(a), "mask:5"),
+    "csv": (lambda a, f: CsvHierarchy.load(f / a), "csv:FILE"),
+}
+
+
+def names() -> list[str]:
+    """How each hierarchy is written in a policy."""
+    return [words for _, words in _MAKERS.values()]
+
+
+def build(name: str, folder: Path = Path(".")) -> Hierarchy:
+    """The hierarchy that a policy names; a file is relative to `folder`.
+
+    Raises ValueError that names the nearest one, or says what the argument must be.
+    """
+    word, _, argument = name.partition(":")
+    if word not in _MAKERS:
+        near = process.extractOne(word, list(_MAKERS), score_cutoff=60)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        raise ValueError(f"no hierarchy '{word}'.{hint} Known: {', '.join(names())}")
+    maker, words = _MAKERS[word]
+    try:
+        return maker(argument, folder)
+    except OSError as error:
+        raise ValueError(f"hierarchy '{name}' cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ValueError(f"hierarchy '{name}': {error}. It is written '{words}'") from None

@@ -18,9 +18,15 @@ ANY = "*"
 class Hierarchy(Protocol):
     """One column's ladder of precision. Implementations are frozen, picklable and pure."""
 
-    name: str
-    levels: tuple[str, ...]
-    """The levels' names, finest first (`5 digits`, `3 digits`, `*`); the last is `*`."""
+    @property
+    def name(self) -> str:
+        """As in a policy."""
+        ...
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The levels' names, finest first (`5 digits`, `3 digits`, `*`); the last is `*`."""
+        ...
 
     def accepts(self, type: pa.DataType) -> bool:
         """Whether values of this Arrow type can be generalized (an age hierarchy takes integers, a date hierarchy dates)."""

@@ -206,4 +206,3 @@ def _problem(path: Path, lines: dict[Path_, int], at: Path_, what: str) -> Probl
         if at[:length] in lines:
             return Problem(f"{path}:{lines[at[:length]]}", ".".join(at) or "policy", what)
     return Problem(f"{path}:1", ".".join(at) or "policy", what)
-

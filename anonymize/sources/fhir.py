@@ -11,6 +11,7 @@ import binascii
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
 from dataclasses import dataclass
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -54,7 +55,7 @@ class Column:
     path: tuple[Step, ...]
     take: str = "first"
     """`first`, `all` (joined with a blank), `reference` (the id behind it), `base64` (decoded text)."""
-    type: pa.DataType = pa.string()
+    type: pa.DataType = dataclasses.field(default_factory=pa.string)
 
 
 @dataclass(frozen=True)
@@ -105,13 +106,17 @@ class FhirFolder:
         """The columns that no resource of the folder fills: a path that matches nothing is a rule that silently does not apply."""
         mapped, empty = self.mapping[table], set(columns)
         for resource in self._resources(mapped.resource):
-            for element in _elements(resource, mapped.each) if isinstance(resource, dict) else ():
+            if isinstance(resource, Malformed):
+                continue
+            for element in _elements(resource, mapped.each):
                 empty -= {name for name in empty if _value(element, resource, mapped.columns[name]) is not None}
             if not empty:
                 break
         return sorted(empty)
 
-    def _batches(self, mapped: Mapped, columns: dict[str, Column], types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch | Malformed]:
+    def _batches(
+        self, mapped: Mapped, columns: dict[str, Column], types: Mapping[str, pa.DataType]
+    ) -> Iterator[pa.RecordBatch | Malformed]:
         rows: list[int] = []
         values: list[list[str | None]] = []
         number = size = 0
@@ -138,7 +143,11 @@ class FhirFolder:
             yield from json_lines(file)
 
     def _files(self, resource: str) -> list[Path]:
-        return sorted(file for end in (".ndjson", ".ndjson.gz") for file in (*self.path.glob(f"{resource}.*{end}"), *self.path.glob(f"{resource}{end}")))
+        return sorted(
+            file
+            for end in (".ndjson", ".ndjson.gz")
+            for file in (*self.path.glob(f"{resource}.*{end}"), *self.path.glob(f"{resource}{end}"))
+        )
 
 
 def read_mapping(name: str, folder: Path) -> dict[str, Mapped]:
@@ -196,7 +205,7 @@ def _elements(resource: dict[str, Any], each: tuple[Step, ...]) -> list[Any]:
 
 
 def _value(element: Any, resource: dict[str, Any], column: Column) -> str | None:
-    """A column's text in one element; a path that begins with `$` … is none here: `resource` is the whole resource, by the field `_`."""
+    """A column's text in one element; a path that begins with `resource` begins at the whole resource."""
     path, start = (column.path[1:], resource) if column.path[0].field == "resource" else (column.path, element)
     found = [text for text in (_text(value) for value in _walk([start], path)) if text is not None]
     if not found:
@@ -251,5 +260,5 @@ def _decoded(data: str) -> str | None:
 
 
 def _batch(rows: list[int], values: list[list[str | None]], names: list[str]) -> pa.RecordBatch:
-    columns = list(zip(*values, strict=True)) if values else [[] for _ in names]
+    columns: list[Any] = list(zip(*values, strict=True)) if values else [[] for _ in names]
     return pa.RecordBatch.from_arrays([pa.array(rows, pa.int64()), *(pa.array(c, pa.string()) for c in columns)], names=[ROW, *names])

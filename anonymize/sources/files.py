@@ -20,7 +20,11 @@ from anonymize.policy.model import FileSource
 from anonymize.sources.base import ROW, Malformed
 from anonymize.sources.conform import convert, guess_type
 
-SUFFIXES = {"csv": (".csv", ".tsv", ".txt", ".csv.gz"), "parquet": (".parquet", ".parq"), "ndjson": (".ndjson", ".jsonl", ".ndjson.gz", ".jsonl.gz")}
+SUFFIXES = {
+    "csv": (".csv", ".tsv", ".txt", ".csv.gz"),
+    "parquet": (".parquet", ".parq"),
+    "ndjson": (".ndjson", ".jsonl", ".ndjson.gz", ".jsonl.gz"),
+}
 SAMPLE_ROWS = 2_000
 BATCH_ROWS = 10_000
 BATCH_BYTES = 16 << 20
@@ -42,7 +46,9 @@ class FileFolder:
         if self.path.is_file():
             return [_stem(self.path)]
         files = {_stem(file) for file in self.path.iterdir() if file.name.lower().endswith(suffixes)}
-        folders = {folder.name for folder in self.path.iterdir() if folder.is_dir() and any(f.name.endswith(suffixes) for f in folder.iterdir())}
+        folders = {
+            folder.name for folder in self.path.iterdir() if folder.is_dir() and any(f.name.endswith(suffixes) for f in folder.iterdir())
+        }
         return sorted(files | folders)
 
     def schema(self, table: str, query: str | None = None) -> pa.Schema:
@@ -75,7 +81,11 @@ class FileFolder:
         elif (self.path / table).is_dir():
             found = sorted(file for file in (self.path / table).iterdir() if file.name.lower().endswith(suffixes))
         else:
-            found = [file for file in sorted(self.path.iterdir()) if file.name == table or (_stem(file) == table and file.name.lower().endswith(suffixes))]
+            found = [
+                file
+                for file in sorted(self.path.iterdir())
+                if file.name == table or (_stem(file) == table and file.name.lower().endswith(suffixes))
+            ]
         if not found:
             raise SourceError(f"source '{self.name}': no file for table '{table}' in {self.path}.{nearest(table, self.tables())}")
         return found
@@ -165,7 +175,7 @@ def _ndjson(file: Path) -> Records:
 
 def json_lines(file: Path) -> Iterator[dict[str, Any] | Malformed]:
     """Each line's object; a Malformed (its row is counted from 1 by the caller) where a line is no JSON, or no object, or no UTF-8."""
-    opened = gzip.open(file, "rb") if file.suffix == ".gz" else open(file, "rb")
+    opened = gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb")  # noqa: SIM115
     with opened as lines:
         for raw in lines:
             if not raw.strip():

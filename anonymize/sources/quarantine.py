@@ -71,5 +71,7 @@ class Quarantine:
         assert self._writer is not None  # for the type checker: only used between enter and exit
         columns = [[self.table] * len(self._pending), *zip(*((r.row, r.reason, r.column, r.raw) for r in self._pending), strict=True)]
         if self._pending:
-            self._writer.write_batch(pa.RecordBatch.from_arrays([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA))
+            self._writer.write_batch(
+                pa.RecordBatch.from_arrays([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
+            )
         self._pending = []

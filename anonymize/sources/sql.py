@@ -22,7 +22,7 @@ SAMPLE_ROWS = 1_000
 
 
 class SqlDatabase:
-    """One database. url: SQLAlchemy's; schema: the database's schema, where it has several; folder: what a relative SQLite path is relative to."""
+    """One database. url: SQLAlchemy's; schema: the database's, where it has several; folder: where a relative SQLite path begins."""
 
     def __init__(self, name: str, url: str, *, schema: str | None, batch_rows: int, folder: Path) -> None:
         self.name, self.schema_name, self.batch_rows = name, schema, batch_rows
@@ -30,7 +30,9 @@ class SqlDatabase:
             self._url = _located(sa.engine.make_url(url), folder)
             self._engine = sa.create_engine(self._url, pool_pre_ping=True)
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ModuleNotFoundError, ValueError):
-            raise SourceError(f"source '{name}': its URL is none that SQLAlchemy knows here (dialect://user:password@host/database)") from None
+            raise SourceError(
+                f"source '{name}': its URL is none that SQLAlchemy knows here (dialect://user:password@host/database)"
+            ) from None
         if self._url.get_backend_name() == "sqlite" and not Path(self._url.database or "").is_file():
             raise SourceError(f"source '{name}': there is no SQLite file {self._url.database}")
 
@@ -144,7 +146,9 @@ def connection_url(connection: str, connections: Callable[[str], str] | None) ->
         )
         found = url.render_as_string(hide_password=False)
     # Airflow's types are not SQLAlchemy's dialects.
-    return re.sub(r"^(postgres|postgresql)(?=:)", "postgresql+psycopg", re.sub(r"^mssql(?=:)", "mssql+pyodbc", found)).split("?__extra__")[0]
+    return re.sub(r"^(postgres|postgresql)(?=:)", "postgresql+psycopg", re.sub(r"^mssql(?=:)", "mssql+pyodbc", found)).split("?__extra__")[
+        0
+    ]
 
 
 def arrow_type(type: sa.types.TypeEngine[Any]) -> pa.DataType | None:

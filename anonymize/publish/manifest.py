@@ -1,0 +1,165 @@
+"""The manifest: what a release is, column by column and file by file. A version of a dataset exists if and only if its manifest does."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+FORMAT = 1
+"""Of the manifest; a reader refuses one that is newer than itself."""
+
+
+class Stated(BaseModel):
+    """Frozen, and closed to words it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileFact(Stated):
+    """One published file. path: in the version's folder (`data/patient/part-00000.parquet`); sha256: of its bytes; rows: of Parquet files."""
+
+    path: str
+    sha256: str
+    bytes: int
+    rows: int | None = None
+
+
+class ColumnFact(Stated):
+    """One published column: what it is and what was done to it."""
+
+    name: str
+    type: str
+    """The Arrow type."""
+    role: str
+    method: str
+    description: str = ""
+    kind: str | None = None
+    """What PHI it held."""
+    hierarchy: str | None = None
+    level: str | None = None
+    """The name of the hierarchy's level that it was generalized to."""
+    values: tuple[str, ...] | None = None
+    """The only values that it may hold, where the policy says so."""
+
+
+class TableFact(Stated):
+    """One published table. subjects: its distinct subjects; None where it is not about subjects."""
+
+    name: str
+    description: str = ""
+    rows: int = 0
+    subjects: int | None = None
+    columns: tuple[ColumnFact, ...]
+    files: tuple[FileFact, ...] = ()
+
+
+class PrivacyFact(Stated):
+    """The privacy model and what was reached. k: asked for; reached: the smallest class, recounted; suppressed: rows held back."""
+
+    k: int
+    reached: int | None = None
+    suppressed: int = 0
+    suppressed_subjects: int | None = None
+
+
+class GateFact(Stated):
+    """A gate's verdict, as the steward saw it."""
+
+    gate: str
+    passed: bool
+    words: str
+
+
+class DecisionFact(Stated):
+    """Who let it out, and why. files: SHA-256 of every file that was shown, by its path in the stage."""
+
+    steward: str
+    reason: str
+    at: datetime
+    files: dict[str, str]
+
+
+class ReleaseFacts(Stated):
+    """What a run knows of its release before it is published; `publish` adds the files."""
+
+    dataset: str
+    run: str
+    started: datetime
+    """The run's start, with a time zone; names the version."""
+    policy_sha256: str
+    code_version: str
+    key_id: str
+    privacy: PrivacyFact
+    tables: tuple[TableFact, ...]
+    gates: tuple[GateFact, ...] = ()
+    title: str = ""
+    description: str = ""
+    licence: str = ""
+    contact: str = ""
+    profile: str = ""
+    review_required: bool = True
+    held_back: dict[str, Any] = {}
+    """Counts of what did not leave: `{"quarantined": 3, "orphaned": 0, …}`."""
+
+
+class Manifest(Stated):
+    """`manifest.json`, written last."""
+
+    format: int = FORMAT
+    dataset: str
+    version: str
+    created: datetime
+    """The run's start: two publishes of one run write the same manifest."""
+    run: str
+    title: str
+    description: str
+    licence: str
+    contact: str
+    policy_sha256: str
+    code_version: str
+    key_id: str
+    content_sha256: str
+    privacy: PrivacyFact
+    tables: tuple[TableFact, ...]
+    documents: tuple[FileFact, ...]
+    gates: tuple[GateFact, ...]
+    held_back: dict[str, Any]
+    decision: DecisionFact | None
+
+    def files(self) -> list[FileFact]:
+        """Every file of the version but the manifest itself."""
+        return [*(file for table in self.tables for file in table.files), *self.documents]
+
+    def table(self, name: str) -> TableFact:
+        """One table. Raises KeyError(name)."""
+        return next((table for table in self.tables if table.name == name), None) or _no_table(name)
+
+    def to_bytes(self) -> bytes:
+        """UTF-8 JSON, the same bytes for the same facts."""
+        return self.model_dump_json(indent=1).encode() + b"\n"
+
+
+def _no_table(name: str) -> TableFact:
+    raise KeyError(name)
+
+
+def content_sha256(files: Iterable[FileFact]) -> str:
+    """The SHA-256 over the data files' names and hashes, in order: the content's name."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.sha256}  {file.path}\n".encode())
+    return digest.hexdigest()
+
+
+def version_name(started: datetime, content: str) -> str:
+    """`20261121T101500Z-1a2b3c4d`: sorts by the run's start, and two contents never share a name.
+
+    started: with a time zone. Raises ValueError without one.
+    """
+    if started.tzinfo is None:
+        raise ValueError("the run's start needs a time zone")
+    return f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}-{content[:8]}"
