@@ -20,7 +20,7 @@ class Stated(BaseModel):
 
 
 class FileFact(Stated):
-    """One published file. path: in the version's folder (`data/patient/part-00000.parquet`); sha256: of its bytes; rows: of Parquet files."""
+    """One published file. path: in the version's folder (`data/patient/part-00000.parquet`); rows: of Parquet files."""
 
     path: str
     sha256: str

@@ -47,7 +47,7 @@ def _column(name: str, rule: Rule, type: str, level: str | None) -> ColumnFact:
 def published_schema(policy: Policy, table: str, schema: pa.Schema, *, levels: dict[str, str] | None = None) -> pa.Schema:
     """The schema of what is published of a table: the columns that leave, each with role, method and description in its field's metadata.
 
-    schema: what the columns are read from; may hold more columns (`__subject`), which do not leave. Raises KeyError(column) where one lacks.
+    schema: what the columns are read from; may hold more columns (`__subject`), which stay. Raises KeyError(column) where one lacks.
     """
     fields = [schema.field(column.name).with_metadata(_metadata(column)) for column in columns(policy, table, levels=levels, types=schema)]
     about = {b"table": table.encode(), b"dataset": policy.dataset.encode(), b"description": policy.tables[table].description.encode()}

@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from anonymize.errors import ReviewMissing
 from anonymize.publish.manifest import DecisionFact, GateFact, Stated
-from anonymize.publish.parquet import hash_files
+from anonymize.publish.parquet import hash_file, staged_files
 
 REQUEST, DECISION = "request.json", "decision.json"
 
@@ -22,7 +24,7 @@ class ReviewRequest(Stated):
     files: dict[str, str]
     gates: tuple[GateFact, ...] = ()
     at: datetime
-    facts: dict[str, Any] = {}
+    facts: dict[str, Any] = Field(default_factory=dict)
     """Counts for the steward: rows, subjects, k reached, suppressed."""
 
 
@@ -41,7 +43,12 @@ class Decision(Stated):
 
 
 def request(
-    stage: Path, *, gates: Sequence[GateFact] = (), facts: Mapping[str, Any] | None = None, folder: Path | None = None, at: datetime | None = None
+    stage: Path,
+    *,
+    gates: Sequence[GateFact] = (),
+    facts: Mapping[str, Any] | None = None,
+    folder: Path | None = None,
+    at: datetime | None = None,
 ) -> ReviewRequest:
     """Hash every file of the stage for a steward to decide on; kept as `folder/request.json` where a folder is given."""
     asked = ReviewRequest(files=_hashes(stage), gates=tuple(gates), at=at or datetime.now(UTC), facts=dict(facts or {}))
@@ -130,7 +137,7 @@ def compare(shown: Mapping[str, str], there: Mapping[str, str]) -> Difference:
 
 
 def _hashes(stage: Path) -> dict[str, str]:
-    return {file.path: file.sha256 for file in hash_files(stage)}
+    return {path.relative_to(stage).as_posix(): hash_file(path) for path in staged_files(stage)}
 
 
 def _write(file: Path, text: str) -> None:

@@ -1,0 +1,74 @@
+"""README.md of a release, for the researcher who opens it."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from pathlib import Path
+
+from anonymize.policy.model import Method
+from anonymize.publish.manifest import ColumnFact, ReleaseFacts
+
+#: How a column was made, in words; `generalize` says its hierarchy and level as well.
+MADE: dict[str, str] = {
+    Method.PSEUDONYM: "replaced by a keyed pseudonym: equal values have equal pseudonyms, in all tables and versions",
+    Method.REDACT: "replaced by a tag",
+    Method.SURROGATE: "replaced by a made-up value of the same kind",
+    Method.GENERALIZE: "made less precise",
+    Method.SHIFT: "dates were shifted: each person's by a constant of their own, so intervals within a person are exact",
+    Method.YEAR: "cut to the year",
+    Method.SCRUB: "free text with personal details replaced",
+    Method.ROUND: "rounded",
+    Method.CODE: "values at the ends put together",
+    Method.KEEP: "as recorded",
+}
+
+#: What a researcher must know of a method before an analysis relies on it.
+LIMITS: dict[str, str] = {
+    Method.SHIFT: "Dates were shifted. Calendar time, seasons and weekdays cannot be studied, nor dates of different people compared.",
+    Method.SCRUB: "Personal details in free text were found by machine. Some words were replaced that were none, and some may remain.",
+    Method.GENERALIZE: "Generalized values are text, such as ranges. Rare combinations were held back, rare groups count too little.",
+    Method.SURROGATE: "Made-up values stand in place of names and places. They mean nothing.",
+    Method.PSEUDONYM: "Pseudonyms link the tables of this dataset. They tell nothing of the number they replace, not even its order.",
+    Method.CODE: "Values at the ends of some columns were put together (see `dictionary.csv`), so extremes and means are biased.",
+    Method.YEAR: "Dates that were cut to the year cannot be put in order within a year.",
+}
+
+
+def readme(facts: ReleaseFacts, *, version: str, content: str) -> bytes:
+    """The README as Markdown, the same bytes for the same facts. content: the SHA-256 of the data."""
+    from jinja2 import Environment, StrictUndefined
+
+    # Markdown, not HTML: there is nothing to escape but the table's bars.
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701
+    template = environment.from_string((Path(__file__).parent / "README.md.j2").read_text())
+    text = template.render(
+        facts=facts,
+        version=version,
+        content=content,
+        title=facts.title or facts.dataset,
+        started=f"{facts.started.astimezone(UTC):%Y-%m-%d}",
+        first=facts.tables[0].name,
+        made=made,
+        limits=limits(facts),
+    )
+    return text.encode()
+
+
+def made(column: ColumnFact) -> str:
+    """How a column was made, in words for a table's cell."""
+    words = MADE[column.method]
+    if column.method == Method.GENERALIZE:
+        words += f" ({column.hierarchy}{f', to: {column.level}' if column.level else ''})"
+    return words.replace("|", "\\|")
+
+
+def limits(facts: ReleaseFacts) -> list[str]:
+    """What to know before relying on the data: of each method that was used, and of what was held back."""
+    used = {column.method for table in facts.tables for column in table.columns}
+    known = [words for method, words in LIMITS.items() if method in used]
+    if facts.privacy.suppressed:
+        known.append(f"{facts.privacy.suppressed:,} rows of combinations shared by fewer than {facts.privacy.k} people were held back.")
+    quarantined = facts.held_back.get("quarantined")
+    if isinstance(quarantined, int) and quarantined:
+        known.append(f"{quarantined:,} records could not be read at the source and are missing.")
+    return known

@@ -1,0 +1,160 @@
+"""Publishing: from a stage folder and a steward's decision to a version in the research store."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from anonymize.errors import StoreError, without_values
+from anonymize.policy.model import Policy
+from anonymize.publish import review
+from anonymize.publish.dictionary import dictionary
+from anonymize.publish.manifest import (
+    FileFact,
+    Manifest,
+    PrivacyFact,
+    ReleaseFacts,
+    TableFact,
+    content_sha256,
+    version_name,
+)
+from anonymize.publish.parquet import columns, hash_files
+from anonymize.publish.readme import readme
+from anonymize.publish.store import Store, folder_of
+
+DATA = "data"
+
+
+@dataclass(frozen=True)
+class Release:
+    """A dataset's version, published."""
+
+    version: str
+    uri: str
+    manifest: Manifest
+
+
+def table_facts(
+    policy: Policy, table: str, stage: Path, subjects: Path | None = None, *, levels: dict[str, str] | None = None
+) -> TableFact:
+    """What is known of a staged table: its columns, rows and distinct subjects.
+
+    stage: the table's folder of Parquet files; subjects: the folder of `__subject` files beside it, None where the table is not about
+    subjects; levels: the level that each generalized column came to.
+    """
+    import pyarrow.dataset as ds
+
+    staged = ds.dataset(stage, format="parquet")
+    return TableFact(
+        name=table,
+        description=policy.tables[table].description,
+        rows=staged.count_rows(),
+        subjects=_subjects(subjects, table) if subjects is not None and policy.subject_column(table) is not None else None,
+        columns=tuple(columns(policy, table, levels=levels, types=staged.schema)),
+    )
+
+
+def _subjects(folder: Path, table: str) -> int:
+    files = [str(path) for path in sorted(folder.glob("*.parquet"))]
+    with duckdb.connect() as duck, without_values(f"subjects {table}"):
+        return int(duck.read_parquet(files).aggregate("count(DISTINCT __subject)").fetchall()[0][0])
+
+
+def release_facts(policy: Policy, **known: object) -> ReleaseFacts:
+    """A release's facts: what the policy says, and what the run knows (`run`, `started`, `code_version`, `key_id`, `tables` …)."""
+    said = {
+        "dataset": policy.dataset,
+        "policy_sha256": policy.sha256,
+        "privacy": PrivacyFact(k=policy.privacy.k),
+        "title": policy.release.title,
+        "description": policy.description,
+        "licence": policy.release.licence,
+        "contact": policy.release.contact,
+        "profile": policy.profile,
+        "review_required": policy.review.required,
+    }
+    return ReleaseFacts.model_validate({**said, **known})
+
+
+def prepare(stage: Path, facts: ReleaseFacts) -> str:
+    """Write the documents that leave with the data (README.md, dictionary.csv) into the stage, so that the steward decides on them too.
+
+    Returns the version's name. Called again it writes the same bytes.
+    """
+    files = _data_files(hash_files(stage))
+    content = content_sha256(files)
+    version = version_name(facts.started, content)
+    documents = {
+        "README.md": readme(facts, version=version, content=content),
+        "dictionary.csv": dictionary(stage, facts.tables, k=facts.privacy.k),
+    }
+    for name, data in documents.items():
+        fresh = stage.parent / f".{name}.{os.getpid()}.tmp"
+        fresh.write_bytes(data)
+        fresh.replace(stage / name)
+    return version
+
+
+def publish(stage: Path, store_uri: str | Path, facts: ReleaseFacts, decision: review.Decision | None) -> Release:
+    """Publish a stage folder: data first, the manifest last, then `latest` in one step. May be called again after any end of it.
+
+    stage: holds a folder of Parquet files a table and the documents that `prepare` wrote; decision: the steward's, on exactly these files
+    (None only where the policy asks for no review).
+    Raises ReviewMissing where the decision does not cover the files as they are; StoreError where the store cannot be written, or holds
+    this version from another run. Either way readers see what they saw before.
+    """
+    if decision is not None or facts.review_required:
+        decision = review.require(decision, stage)
+    store = Store(store_uri)
+    manifest = _manifest(hash_files(stage), facts, decision)
+    there = store.manifest(manifest.dataset, manifest.version)
+    if there is None:
+        _write(store, stage, manifest)
+    elif (there.run, there.content_sha256) != (manifest.run, manifest.content_sha256):
+        raise StoreError(f"{manifest.dataset} {manifest.version} was published by run {there.run}. Start a new run to publish again")
+    else:
+        store.end(there)
+    return Release(manifest.version, f"{store.backend.uri}/{folder_of(manifest.dataset, manifest.version)}", there or manifest)
+
+
+def _write(store: Store, stage: Path, manifest: Manifest) -> None:
+    store.begin(manifest.dataset, manifest.version, manifest.run)
+    for file in manifest.files():
+        store.put(manifest.dataset, manifest.version, file, stage / file.path.removeprefix(f"{DATA}/"))
+    store.finish(manifest)
+
+
+def _manifest(files: list[FileFact], facts: ReleaseFacts, decision: review.Decision | None) -> Manifest:
+    data = _data_files(files)
+    known = {table.name for table in facts.tables}
+    strange = [file.path for file in files if file.path.endswith(".parquet") and file.path.partition("/")[0] not in known]
+    if strange:
+        raise StoreError(f"{strange[0]} is staged but of no table of this release. Only what the policy names leaves")
+    content = content_sha256(data)
+    tables = tuple(
+        table.model_copy(update={"files": tuple(_published(f) for f in data if f.path.startswith(f"{table.name}/"))})
+        for table in facts.tables
+    )
+    return Manifest(
+        version=version_name(facts.started, content),
+        created=facts.started,
+        content_sha256=content,
+        tables=tables,
+        documents=tuple(file for file in files if not file.path.endswith(".parquet")),
+        decision=decision.fact() if decision else None,
+        **{name: getattr(facts, name) for name in _COPIED},
+    )
+
+
+_COPIED = tuple(name for name in ReleaseFacts.model_fields if name in Manifest.model_fields and name != "tables")
+
+
+def _data_files(files: list[FileFact]) -> list[FileFact]:
+    return [file for file in files if file.path.endswith(".parquet")]
+
+
+def _published(file: FileFact) -> FileFact:
+    return file.model_copy(update={"path": f"{DATA}/{file.path}"})

@@ -1,0 +1,196 @@
+"""The research store: immutable versions of datasets, each whole or absent.
+
+    <store>/<dataset>/latest.json                          the newest version's name, changed in one step
+    <store>/<dataset>/versions/<version>/manifest.json     written last: a version exists if and only if its manifest does
+    <store>/<dataset>/versions/<version>/data/<table>/part-00000.parquet
+    <store>/<dataset>/versions/<version>/README.md, dictionary.csv
+    <store>/<dataset>/versions/<version>/.publishing.json  whose publish is under way; gone when it ended
+
+A version's name holds its run's start and its content's hash, so publishers at the same time write to different folders, or the same bytes
+to the same one. No lock is needed, and none is left behind by a publisher that was killed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow.dataset as ds
+from pydantic import ValidationError
+
+from anonymize.errors import StoreError
+from anonymize.publish.backends import Backend, open_backend
+from anonymize.publish.manifest import FORMAT, FileFact, Manifest
+
+MANIFEST, LATEST, MARK = "manifest.json", "latest.json", ".publishing.json"
+ABANDONED = timedelta(hours=24)
+"""An unfinished publish of another run that is older than this is taken for killed, and its files are removed."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A published version as a reader sees it."""
+
+    manifest: Manifest
+    backend: Backend
+    folder: str
+
+    @property
+    def uri(self) -> str:
+        """Where it lies."""
+        return f"{self.backend.uri}/{self.folder}"
+
+    def dataset(self, table: str) -> ds.Dataset:
+        """A table as a pyarrow dataset. Raises StoreError where the version has no such table."""
+        try:
+            fact = self.manifest.table(table)
+        except KeyError:
+            known = ", ".join(t.name for t in self.manifest.tables)
+            raise StoreError(f"{self.manifest.dataset} {self.manifest.version} has no table '{table}'. It has: {known}") from None
+        places = [self.backend.filesystem(f"{self.folder}/{file.path}") for file in fact.files]
+        return ds.dataset([path for _, path in places], filesystem=places[0][0], format="parquet")
+
+    def verify(self) -> list[str]:
+        """The problems of the files as they lie in the store against the manifest; none where all is well."""
+        problems = []
+        stated = {file.path: file for file in self.manifest.files()}
+        for path, file in stated.items():
+            there = self.backend.sha256(f"{self.folder}/{path}")
+            if there != file.sha256:
+                problems.append(f"{path}: {'missing' if there is None else 'its bytes are not those of the manifest'}")
+        strange = set(self.backend.files(self.folder)) - stated.keys() - {MANIFEST, MARK}
+        return problems + [f"{path}: not in the manifest" for path in sorted(strange)]
+
+
+class Store:
+    """One research store. uri: a folder, or a pyarrow file-system URI."""
+
+    def __init__(self, uri: str | Path, *, backend: Backend | None = None) -> None:
+        self.backend = backend or open_backend(str(uri))
+
+    def versions(self, dataset: str) -> list[str]:
+        """The versions of a dataset that exist, oldest first."""
+        names = self.backend.folders(f"{dataset}/versions")
+        return [name for name in names if self.manifest(dataset, name) is not None]
+
+    def newest(self, dataset: str) -> str | None:
+        """The version of the newest run, whether or not the pointer names it yet."""
+        names = reversed(self.backend.folders(f"{dataset}/versions"))
+        return next((name for name in names if self.manifest(dataset, name) is not None), None)
+
+    def latest(self, dataset: str) -> str | None:
+        """The version that the pointer names (the newest one, where the pointer was cut off); None where nothing was published."""
+        data = self.backend.read_bytes(f"{dataset}/{LATEST}")
+        return None if data is None else _pointed(data) or self.newest(dataset)
+
+    def manifest(self, dataset: str, version: str) -> Manifest | None:
+        """A version's manifest; None where the version does not exist. A manifest that does not parse is none: its publish was cut off."""
+        data = self.backend.read_bytes(f"{folder_of(dataset, version)}/{MANIFEST}")
+        if data is None:
+            return None
+        try:
+            stated = json.loads(data)
+            if isinstance(stated, dict) and stated.get("format", FORMAT) > FORMAT:
+                raise StoreError(f"{dataset} {version} was published by a newer anonymize (format {stated['format']}). Update this one")
+            return Manifest.model_validate(stated)
+        except (ValueError, ValidationError):
+            return None
+
+    def open(self, dataset: str, version: str = "latest") -> Version:
+        """A version to read. Raises StoreError where it does not exist, or where its manifest is another's."""
+        name = (self.latest(dataset) or "") if version == "latest" else version
+        manifest = self.manifest(dataset, name) if name else None
+        if manifest is None:
+            known = ", ".join(self.versions(dataset)[-3:]) or "none"
+            raise StoreError(f"{dataset} has no version '{version}' in {self.backend.uri}. It has: {known}")
+        if (manifest.dataset, manifest.version) != (dataset, name):
+            raise StoreError(f"{folder_of(dataset, name)}/{MANIFEST} is of {manifest.dataset} {manifest.version}, not of this version")
+        return Version(manifest, self.backend, folder_of(dataset, name))
+
+    # ---------------------------------------------------------------------------------------------------------------- publishing
+
+    def begin(self, dataset: str, version: str, run: str) -> None:
+        """Mark a version's folder as this run's, and remove what killed publishes left. Raises StoreError where the version exists."""
+        if self.manifest(dataset, version) is not None:
+            raise StoreError(f"{dataset} {version} exists already and versions never change. Start a new run to publish again")
+        mark = {"run": run, "at": datetime.now(UTC).isoformat()}
+        self.backend.put_bytes(f"{folder_of(dataset, version)}/{MARK}", json.dumps(mark).encode())
+        for name in self._leftovers(dataset, version, run):
+            self.backend.delete(folder_of(dataset, name))
+
+    def put(self, dataset: str, version: str, file: FileFact, source: Path) -> None:
+        """Copy one file into a version. Raises StoreError where its bytes are not those that were hashed."""
+        written = self.backend.put_file(f"{folder_of(dataset, version)}/{file.path}", source)
+        if written != file.sha256:
+            raise StoreError(f"{file.path} changed while it was published. Nothing was published; ask for a new review")
+
+    def finish(self, manifest: Manifest) -> None:
+        """Make a version exist: the manifest, then `latest`, then away with what is not in the manifest."""
+        folder = folder_of(manifest.dataset, manifest.version)
+        self.backend.put_bytes(f"{folder}/{MANIFEST}", manifest.to_bytes())
+        self.end(manifest)
+
+    def end(self, manifest: Manifest) -> None:
+        """What is left to do once a version exists; done again by a publish that comes after one that was killed here."""
+        self.settle(manifest.dataset)
+        folder = folder_of(manifest.dataset, manifest.version)
+        for path in set(self.backend.files(folder)) - {file.path for file in manifest.files()} - {MANIFEST}:
+            self.backend.delete_file(f"{folder}/{path}")
+
+    def settle(self, dataset: str) -> None:
+        """Let `latest` name the version of the newest run. Read again after writing: of publishers at the same time the last one to look
+        sees all manifests, so the pointer ends right."""
+        for _ in range(10):
+            newest = self.newest(dataset)
+            if newest is None or _pointed(self.backend.read_bytes(f"{dataset}/{LATEST}")) == newest:
+                return
+            data = json.dumps({"dataset": dataset, "version": newest, "manifest": f"versions/{newest}/{MANIFEST}"})
+            self.backend.put_bytes(f"{dataset}/{LATEST}", data.encode() + b"\n")
+        raise StoreError(f"{dataset}/{LATEST} does not settle: too many publishers at the same time. Publish again")
+
+    def _leftovers(self, dataset: str, version: str, run: str) -> Iterator[str]:
+        """Folders without a manifest that no live run writes to: this run's own under another name, and those marked long ago."""
+        for name in self.backend.folders(f"{dataset}/versions"):
+            if name != version and self.manifest(dataset, name) is None:
+                mark = self._mark(dataset, name)
+                if mark is None or mark[0] == run or datetime.now(UTC) - mark[1] > ABANDONED:
+                    yield name
+
+    def _mark(self, dataset: str, version: str) -> tuple[str, datetime] | None:
+        data = self.backend.read_bytes(f"{folder_of(dataset, version)}/{MARK}")
+        try:
+            stated = json.loads(data or b"")
+            return str(stated["run"]), datetime.fromisoformat(stated["at"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+def _pointed(data: bytes | None) -> str | None:
+    try:
+        return str(json.loads(data or b"")["version"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def folder_of(dataset: str, version: str) -> str:
+    """A version's folder in the store. Raises StoreError where a name could point out of the store."""
+    for name in (dataset, version):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+            raise StoreError(f"'{name}' cannot be the name of a dataset or a version: letters, digits, and _ . - are allowed")
+    return f"{dataset}/versions/{version}"
+
+
+def open_version(store: str | Path, dataset: str, version: str = "latest", *, verify: bool = False) -> Version:
+    """Open a published version to read; with `verify` every byte is held against the manifest first.
+
+    Raises StoreError where the version does not exist or, with `verify`, where a file is not what was published.
+    """
+    found = Store(store).open(dataset, version)
+    problems = found.verify() if verify else []
+    if problems:
+        raise StoreError(f"{found.uri} is not what was published: {'; '.join(problems[:5])}. Take the version from a backup")
+    return found
