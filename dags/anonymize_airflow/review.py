@@ -1,0 +1,73 @@
+"""The steward's task: shows counts and verdicts, waits, and hands the decision to the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import Param
+from airflow.sdk.exceptions import AirflowSkipException
+
+from anonymize_airflow.steps import opened
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from anonymize.publish.review import ReviewRequest
+
+
+def form() -> dict[str, Param]:
+    """What a steward fills in beside the choice."""
+    why = "Why you approve or reject; it stands in the release's manifest."
+    return {"reason": Param("", type="string", title="Reason", description=why)}
+
+
+class ReviewOperator(ApprovalOperator):
+    """Asks a steward to approve or reject a run's release, and records who decided, why, and on which files.
+
+    policy_file, run: the run to decide on. Approved: publish goes on. Rejected: the decision is recorded and publish is skipped. No answer
+    in time: the task fails, and nothing is published. It is not tried again by itself; cleared, it asks anew.
+    """
+
+    template_fields: Sequence[str] = (*ApprovalOperator.template_fields, "policy_file", "run")
+
+    def __init__(self, *, policy_file: str, run: Any, **settings: Any) -> None:
+        super().__init__(subject="Review", **settings)
+        self.policy_file, self.run = policy_file, run
+
+    def execute(self, context: Context) -> Any:
+        from anonymize import pipeline
+        from anonymize.publish.review import read_request
+
+        if context["params"]["dry_run"]:
+            raise AirflowSkipException("a dry run stops before the review")
+        with opened(self.policy_file, self.run) as run:
+            pipeline.request_review(run)
+            self.subject = f"{run.policy.release.title or run.policy.dataset}: may this release leave?"
+            self.body = page(read_request(run.folder("review")), run.id)
+        return super().execute(context)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        from anonymize import pipeline
+
+        answer = super().execute_complete(context, event)
+        approved = answer["chosen_options"] == [self.APPROVE]
+        with opened(self.policy_file, self.run) as run:
+            steward, reason = answer["responded_by_user"]["name"], answer["params_input"].get("reason", "")
+            return pipeline.decide(run, approve=approved, steward=steward, reason=reason)
+
+
+def page(asked: ReviewRequest, run_id: str) -> str:
+    """What the steward reads, in Markdown: verdicts, counts, and the hashes that name the files. Never a value of a record."""
+    gates = [f"| {gate.gate} | {'passed' if gate.passed else '**failed**'} | {gate.words} |" for gate in asked.gates]
+    facts = [f"| {name.replace('_', ' ')} | {value} |" for name, value in asked.facts.items()]
+    files = [f"| {path} | `{sha256[:16]}` |" for path, sha256 in asked.files.items()]
+    return "\n".join(
+        [
+            f"Run `{run_id}` waits for a steward. Approve, and exactly these files are published; reject, and nothing leaves.",
+            *("", "| gate | verdict | |", "| --- | --- | --- |", *gates),
+            *("", "| count | |", "| --- | --- |", *facts),
+            *("", "| file | SHA-256 begins |", "| --- | --- |", *files),
+        ]
+    )

@@ -1,0 +1,78 @@
+"""What every task does before and after its step: open the run, hand in its key and connections, let no value out."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from airflow.sdk import Connection, Variable
+from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.log import mask_secret
+
+from anonymize import keys
+from anonymize.errors import GateFailed, KeyMissing, PolicyError, QuarantineBudgetExceeded, ReviewMissing, SourceError, without_values
+from anonymize.policy.loader import load
+
+if TYPE_CHECKING:
+    from anonymize.policy.model import Policy
+    from anonymize.run import Run
+
+#: What trying again cannot mend: a person must act first.
+FINAL = (PolicyError, KeyMissing, GateFailed, ReviewMissing, QuarantineBudgetExceeded)
+log = logging.getLogger("anonymize")
+
+
+def run_id(dataset: str, dag_run_id: str) -> str:
+    """The run's id, derived from the DAG run's: a retried or cleared task, on whatever worker, opens the same run again.
+
+    Airflow's ids may hold characters that a folder's name may not, and two datasets' runs may have the same one: hence dataset and hash.
+    """
+    readable = re.sub(r"[^A-Za-z0-9_.+-]", "-", dag_run_id)[:48]
+    return f"{dataset}-{readable}-{hashlib.sha256(dag_run_id.encode()).hexdigest()[:8]}"
+
+
+@contextmanager
+def opened(policy_file: str, run_id: str) -> Iterator[Run]:
+    """The run of that id, with its key and connections from Airflow.
+
+    Raises AirflowFailException, which is not tried again, where a person must act first; any other error of the library as it is; and
+    whatever else happens as StepFailed without its message, which could hold a record's value.
+    """
+    from anonymize.run import Run
+
+    try:
+        with without_values(f"run {run_id}"):
+            policy = load(policy_file)
+            provide_key(policy)
+            run = Run.open(policy, run_id=run_id, connections=connection_url, say=log.info)
+            try:
+                yield run
+            finally:
+                run.close()
+    except FINAL as error:
+        raise AirflowFailException(str(error)) from None
+
+
+def provide_key(policy: Policy) -> None:
+    """Hand the key that `key: airflow:NAME` names, a Variable in any secrets backend, to the library; keep every key out of the logs."""
+    scheme, _, name = policy.key.partition(":")
+    if scheme == "airflow":
+        secret = Variable.get(name, default=None)
+        if secret:
+            keys.provide(policy.key, secret)
+    mask_secret(keys.resolve(policy.key).decode(errors="replace"))
+
+
+def connection_url(connection_id: str) -> str:
+    """The URL of an Airflow connection, from any secrets backend. Raises SourceError where there is none, without what was said of it."""
+    try:
+        connection = Connection.get(connection_id)
+    except Exception:
+        raise SourceError(f"no connection '{connection_id}': define it in Airflow (Admin > Connections)") from None
+    if connection.conn_type == "sqlite":  # its file stands in `host` or `schema`, which is no SQLAlchemy URL
+        return f"sqlite:///{connection.schema or connection.host}"
+    return connection.get_uri()
