@@ -1,0 +1,125 @@
+"""The subject's own record, looked up in the subject's own texts: what makes most of the difference.
+
+Names count as written, upper-case or title-case where they are words of the language (Young, Hope), in any case where they are not, with one
+letter changed where they are long. Numbers count with whatever stands between their digits. One expression a subject, built once.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from functools import lru_cache
+
+import regex
+
+from anonymize.detect.base import Finding, Identifier
+from anonymize.detect.words import is_common
+from anonymize.policy.model import Kind
+
+_NAMES = {Kind.NAME}
+_WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+(?:['’][\p{L}]+)?")
+_GAP = r"[\W_]{0,3}"
+#: Words inside of addresses and organizations that identify nobody.
+_FILLERS = frozenset("street st avenue ave road rd drive dr lane ln court ct suite apt unit north south east west the of and".split())
+#: Shorter names than this are looked up only as written with a capital, and shorter numbers not at all: they would hit anything.
+SHORTEST_NAME, SHORTEST_NUMBER, FUZZY_FROM = 2, 5, 7
+
+
+def find_own(text: str, record: Sequence[Identifier]) -> list[Finding]:
+    """The places in a text where a value of the subject's record stands."""
+    compiled = _compiled(tuple(record))
+    findings = []
+    for kind, expression in compiled:
+        for match in expression.finditer(text):
+            findings.append(Finding(kind, match.start(), match.end(), 1.0, "own-record"))
+    return findings
+
+
+@lru_cache(maxsize=256)
+def _compiled(record: tuple[Identifier, ...]) -> tuple[tuple[Kind, regex.Pattern[str]], ...]:
+    """An expression a kind."""
+    by_kind: dict[Kind, set[str]] = {}
+    for identifier in record:
+        by_kind.setdefault(identifier.kind, set()).update(_expressions(identifier))
+    return tuple(
+        (kind, regex.compile(r"(?<![\p{L}\p{N}])(?:" + "|".join(sorted(alternatives, key=lambda a: (-len(a), a))) + r")(?![\p{L}\p{N}])"))
+        for kind, alternatives in sorted(by_kind.items())
+        if alternatives
+    )
+
+
+def _expressions(identifier: Identifier) -> set[str]:
+    value = unicodedata.normalize("NFC", identifier.value)
+    words = _WORD.findall(value)
+    if identifier.kind in _NAMES:
+        return {e for word in words if (e := _name(word))}
+    if identifier.kind is Kind.DATE:
+        return _date(value)
+    if identifier.kind in (Kind.EMAIL, Kind.URL):
+        return {f"(?i:{regex.escape(value)})"}
+    whole = _spaced(words)
+    if any(sign.isdigit() for sign in value):
+        return {whole} if whole and sum(sign.isalnum() for sign in value) >= SHORTEST_NUMBER else set()
+    named = [word for word in words if word.lower() not in _FILLERS]
+    return {whole} if whole and named and len("".join(named)) > 2 else set()
+
+
+def _name(word: str) -> str | None:
+    bare = word.replace("’", "'")
+    letters = "".join(sign for sign in bare if sign.isalpha())
+    if len(letters) < SHORTEST_NAME:
+        return None
+    escaped = regex.escape(bare).replace("'", "['’]?")
+    if len(letters) <= 3 or is_common(bare):
+        forms = {bare, bare.title(), bare.upper()}
+        return "(?:" + "|".join(sorted(regex.escape(form) for form in forms)) + ")"
+    if len(letters) >= FUZZY_FROM and bare.isalpha():
+        return f"(?:(?i:{escaped}){{e<=1}})"
+    return f"(?i:{escaped})"
+
+
+def _spaced(words: list[str]) -> str | None:
+    """The words with whatever stands between them; long digits with gaps anywhere (`123-45-6789`, `123456789`)."""
+    if not words:
+        return None
+    joined = "".join(words)
+    if sum(sign.isdigit() for sign in joined) * 2 > len(joined):
+        return "(?i:" + _GAP.join(regex.escape(sign) for sign in joined) + ")"
+    return "(?i:" + r"[\W_]{1,4}".join(regex.escape(word) for word in words) + ")"
+
+
+def _date(value: str) -> set[str]:
+    """A date in the forms that people write it."""
+    parts = value[:10].split("-")
+    if len(parts) != 3 or not all(part.isdigit() for part in parts):
+        return set()
+    year, month, day = parts
+    if not (1 <= int(month) <= 12 and 1 <= int(day) <= 31):
+        return set()
+    m, d, y = f"0?{int(month)}", f"0?{int(day)}", f"(?:{year}|'?{year[2:]})"
+    name = "(?i:" + MONTHS[int(month) - 1] + r")\.?"
+    gap = r"\s?[-/. ]\s?"
+    return {
+        f"{year}{gap}{m}{gap}{d}",
+        f"{year}{month}{day}",
+        f"{m}{gap}{d}{gap}{y}",
+        f"{d}{gap}{m}{gap}{y}",
+        rf"{name}\s+{d}(?:st|nd|rd|th)?,?\s+{y}",
+        rf"{d}(?:st|nd|rd|th)?[\s-]+(?:of\s+)?{name},?[\s-]+{y}",
+    }
+
+
+MONTHS = (
+    "jan(?:uary)?",
+    "feb(?:ruary)?",
+    "mar(?:ch)?",
+    "apr(?:il)?",
+    "may",
+    "june?",
+    "july?",
+    "aug(?:ust)?",
+    "sept?(?:ember)?",
+    "oct(?:ober)?",
+    "nov(?:ember)?",
+    "dec(?:ember)?",
+)

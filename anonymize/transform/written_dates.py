@@ -1,0 +1,102 @@
+"""Dates as people write them in texts, moved by days and written again in the same form."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, timedelta
+
+from anonymize.transform.dates import FIRST_YEAR, LAST_YEAR
+
+_PARTS = re.compile(r"\d+|[A-Za-z]+|[^\dA-Za-z]+")
+MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december")
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+#: Two digits of a year up to this are of this century.
+PIVOT = 30
+
+
+def shift_written(text: str, days: int) -> str | None:
+    """The date moved by days, in the form in which it is written: `3/4/20`, `March 4th, 2020`, `4 MAR 2020`, `2020-03-04T10:30`.
+
+    None where the text is no whole date (no year, no day), or none of the calendar: then nobody can say where it moves to.
+    """
+    parts = _PARTS.findall(text)
+    places = _places(parts)
+    if places is None:
+        return _compact(text, days)
+    year_at, month_at, day_at = places
+    try:
+        moved = date(_year(parts[year_at]), _month(parts[month_at]), int(parts[day_at])) + timedelta(days=days)
+    except (ValueError, OverflowError):
+        return None
+    if not FIRST_YEAR <= moved.year <= LAST_YEAR:
+        return None
+    parts[year_at] = f"{moved.year % 100:02}" if len(parts[year_at]) == 2 else str(moved.year)
+    parts[month_at] = _like(parts[month_at], moved.month, MONTHS[moved.month - 1])
+    _put_day(parts, day_at, moved.day)
+    for index, part in enumerate(parts):
+        if any(part.lower() in (name, name[:3]) for name in DAYS):
+            parts[index] = _like(part, 0, DAYS[moved.weekday()])
+    return "".join(parts)
+
+
+def _places(parts: list[str]) -> tuple[int, int, int] | None:
+    """Where year, month and day stand among the parts."""
+    numbers = [index for index, part in enumerate(parts) if part.isdigit()]
+    named = [index for index, part in enumerate(parts) if _named_month(part)]
+    if named:
+        years = [index for index in numbers if len(parts[index]) == 4]
+        days = [index for index in numbers if len(parts[index]) <= 2]
+        if not years and len(days) >= 2:
+            years, days = days[1:2], days[:1]
+        return (years[0], named[0], days[0]) if years and days else None
+    if len(numbers) < 3 or any(len(parts[index]) > 4 for index in numbers[:3]):
+        return None
+    first, second, third = numbers[:3]
+    if len(parts[first]) == 4:
+        return first, second, third
+    if len(parts[third]) not in (2, 4):
+        return None
+    return (third, second, first) if int(parts[first]) > 12 else (third, first, second)
+
+
+def _compact(text: str, days: int) -> str | None:
+    """`20200304` and what follows."""
+    match = re.fullmatch(r"(\d{4})(\d{2})(\d{2})(\d*)", text)
+    if match is None:
+        return None
+    try:
+        moved = date(int(match[1]), int(match[2]), int(match[3])) + timedelta(days=days)
+    except (ValueError, OverflowError):
+        return None
+    return f"{moved:%Y%m%d}{match[4]}"
+
+
+def _named_month(part: str) -> bool:
+    word = part.lower()
+    return len(word) >= 3 and (any(name.startswith(word) for name in MONTHS) or word == "sept")
+
+
+def _month(part: str) -> int:
+    return int(part) if part.isdigit() else next(i for i, name in enumerate(MONTHS, 1) if name.startswith(part.lower()[:3]))
+
+
+def _year(part: str) -> int:
+    number = int(part)
+    if len(part) == 4:
+        return number
+    return number + (2000 if number <= PIVOT else 1900)
+
+
+def _like(part: str, number: int, name: str) -> str:
+    """A number with as many digits, or a name as long and in the same case."""
+    if part.isdigit():
+        return str(number).zfill(len(part)) if part.startswith("0") or len(part) == 2 and number < 10 else str(number)
+    short = name if len(part) > 4 or part.lower() == name else name[:3]
+    return short.upper() if part.isupper() else short.title() if part[0].isupper() else short
+
+
+def _put_day(parts: list[str], at: int, day: int) -> None:
+    parts[at] = f"{day:02}" if parts[at].startswith("0") else str(day)
+    if at + 1 < len(parts) and parts[at + 1].lower() in ("st", "nd", "rd", "th"):
+        ending = "th" if 11 <= day <= 13 else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
+        parts[at + 1] = ending.upper() if parts[at + 1].isupper() else ending
