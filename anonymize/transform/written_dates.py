@@ -56,7 +56,9 @@ def _places(parts: list[str]) -> tuple[int, int, int] | None:
         return first, second, third
     if len(parts[third]) not in (2, 4):
         return None
-    return (third, second, first) if int(parts[first]) > 12 else (third, first, second)
+    # Points are the European form, with the day first.
+    day_first = int(parts[first]) > 12 or parts[first + 1].strip() == "."
+    return (third, second, first) if day_first else (third, first, second)
 
 
 def _compact(text: str, days: int) -> str | None:
@@ -91,7 +93,7 @@ def _like(part: str, number: int, name: str) -> str:
     """A number with as many digits, or a name as long and in the same case."""
     if part.isdigit():
         return str(number).zfill(len(part)) if part.startswith("0") or len(part) == 2 and number < 10 else str(number)
-    short = name if len(part) > 4 or part.lower() == name else name[:3]
+    short = name if len(part) > 4 or part.lower() in ("may", "june", "july") else name[:3]
     return short.upper() if part.isupper() else short.title() if part[0].isupper() else short
 
 

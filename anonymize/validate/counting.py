@@ -1,0 +1,95 @@
+"""Facts of what is staged, counted by DuckDB from the written Parquet: it shares nothing with the search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+@dataclass(frozen=True)
+class Staged:
+    """One table as it would be published: its files, and beside them whose each row is."""
+
+    table: str
+    data: Path
+    subjects: Path
+
+    @property
+    def schema(self) -> pa.Schema:
+        """As written."""
+        return pq.read_schema(self.files(self.data)[0])
+
+    def files(self, folder: Path) -> list[Path]:
+        """The Parquet files of a folder, in order."""
+        return sorted(folder.glob("*.parquet"))
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """A view `staged`: the published columns and `__subject`, row by row."""
+        duck = duckdb.connect()
+        duck.execute("SET enable_progress_bar = false")
+        duck.read_parquet([str(f) for f in self.files(self.data)]).create_view("data")
+        duck.read_parquet([str(f) for f in self.files(self.subjects)]).create_view("whose")
+        duck.execute("CREATE VIEW staged AS SELECT * FROM data POSITIONAL JOIN whose")
+        return duck
+
+
+@dataclass(frozen=True)
+class ClassSizes:
+    """Equivalence classes by their number of distinct subjects: sizes[i] subjects are the size of classes[i] classes."""
+
+    sizes: tuple[int, ...]
+    classes: tuple[int, ...]
+
+    @property
+    def smallest(self) -> int:
+        """k, as written; 0 where there is no class."""
+        return min(self.sizes, default=0)
+
+
+def class_sizes(staged: Staged, quasi: Sequence[str]) -> ClassSizes:
+    """Recount the classes of the quasi-identifiers in distinct subjects. Rows of no subject count each alone."""
+    names = ", ".join(_quoted(name) for name in quasi)
+    query = (
+        f"SELECT size, count(*) FROM (SELECT count(DISTINCT __subject) + count(*) FILTER (__subject IS NULL) AS size "  # noqa: S608
+        f"FROM staged GROUP BY {names}) GROUP BY size ORDER BY size"
+    )
+    rows = staged.connect().execute(query).fetchall()
+    return ClassSizes(tuple(size for size, _ in rows), tuple(number for _, number in rows))
+
+
+def facts(staged: Staged) -> dict[str, Any]:
+    """rows, subjects, and each column's number of nulls and of distinct values."""
+    names = staged.schema.names
+    counts = ", ".join(f"count(*) - count({_quoted(n)}), approx_count_distinct({_quoted(n)})" for n in names)
+    row = staged.connect().execute(f"SELECT count(*), count(DISTINCT __subject){', ' if counts else ''}{counts} FROM staged").fetchone()  # noqa: S608
+    assert row is not None  # an aggregate always gives a row
+    columns = {name: {"nulls": row[2 + 2 * i], "distinct": row[3 + 2 * i]} for i, name in enumerate(names)}
+    return {"rows": row[0], "subjects": row[1], "columns": columns}
+
+
+def shared_cells(staged: Staged, column: str, cells: Sequence[str], k: int) -> set[str]:
+    """Of some cells of a column, those that k or more distinct subjects hold."""
+    duck = staged.connect()
+    duck.register("cells", pa.table({"cell": pa.array(list(cells), pa.string())}))
+    query = (
+        f"SELECT cell FROM staged JOIN cells ON CAST({_quoted(column)} AS VARCHAR) = cell "  # noqa: S608
+        f"GROUP BY cell HAVING count(DISTINCT __subject) >= {int(k)}"
+    )
+    return {row[0] for row in duck.execute(query).fetchall()}
+
+
+def distinct_values(staged: Staged, column: str, limit: int) -> list[Any]:
+    """The distinct values of a column, no more than `limit`."""
+    query = f"SELECT DISTINCT {_quoted(column)} FROM staged WHERE {_quoted(column)} IS NOT NULL LIMIT {int(limit)}"  # noqa: S608
+    return [row[0] for row in staged.connect().execute(query).fetchall()]
+
+
+def _quoted(name: str) -> str:
+    escaped = name.replace('"', '""')
+    return f'"{escaped}"'
