@@ -87,11 +87,11 @@ def review_command(name: str, verdict: str | None, steward: str, reason: str) ->
 def discard_command(name: str) -> None:
     """Remove an unfinished run's workspace, which holds PHI. Its record of counts stays."""
     from anonymize import pipeline
-    from anonymize.run import exclusive, find, reopen
+    from anonymize.run import Run, exclusive, find
 
     policy, run_id = find(name, _policies())
     with exclusive(policy):
-        pipeline.discard(reopen(policy, run_id))
+        pipeline.discard(Run.open(policy, run_id=run_id))
     click.echo(f"discarded {run_id}")
 
 

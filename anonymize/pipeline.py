@@ -11,23 +11,48 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import groupby
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from anonymize import check as checking
+from anonymize import releasing
 from anonymize.detect.columns import searched_kinds
 from anonymize.engine.base import Table
-from anonymize.errors import ReviewMissing
+from anonymize.errors import AnonymizeError, ReviewMissing
+from anonymize.hierarchies import build
+from anonymize.judging import expectations_gate, k_gate, leak_gate
 from anonymize.policy.model import Method, Policy, Role, Rule
-from anonymize.run import Counts, Run
+from anonymize.privacy import SearchSettings, Solution, search
+from anonymize.publish import prepare, published_schema
+from anonymize.publish import publish as publish_release
+from anonymize.publish import review as reviewing
+from anonymize.run import Counts, Run, line
 from anonymize.sources import open_source
 from anonymize.sources.base import ROW, Malformed
 from anonymize.sources.quarantine import Quarantine
 from anonymize.transform import dates
-from anonymize.transform.batch import FINDINGS, IDENTIFIER_LIST, IDENTIFIERS, KEY, SUBJECT, Deidentify
+from anonymize.transform.batch import (
+    FINDINGS,
+    IDENTIFIER_LIST,
+    IDENTIFIERS,
+    KEY,
+    KNOWN,
+    KNOWN_SCHEMA,
+    SUBJECT,
+    SUPPRESSED,
+    Deidentify,
+    Keep,
+    Project,
+    flag_subjects,
+)
 from anonymize.transform.pseudonym import canonical, pseudonymize
+from anonymize.validate.counting import Staged
+from anonymize.validate.counting import facts as count_facts
+from anonymize.validate.gates import Verdict, judge
+from anonymize.validate.gates import require as require_gates
 
 
 def tables(policy: Policy) -> list[str]:
@@ -236,6 +261,8 @@ def _search(run: Run, table: str, known: Table, quasi: dict[str, Rule]) -> Solut
     are needed, since a subject counts once however many of its rows fall together."""
     privacy = run.policy.privacy
     single = table == run.policy.subject_table
+    if single:
+        _one_row_a_subject(run, table, known)
     tally = run.engine.tally(known, list(quasi) if single else [*quasi, SUBJECT], SUBJECT if single else None)
     settings = SearchSettings(
         k=privacy.k,
@@ -246,6 +273,15 @@ def _search(run: Run, table: str, known: Table, quasi: dict[str, Rule]) -> Solut
     )
     hierarchies = {name: build(rule.hierarchy or "flat", run.policy.file.parent) for name, rule in quasi.items()}
     return search(tally, hierarchies, settings, subject=None if single else SUBJECT)
+
+
+def _one_row_a_subject(run: Run, table: str, known: Table) -> None:
+    rows, subjects = sum(batch.num_rows for batch in known.batches()), run.engine.tally(known, [SUBJECT], None).num_rows
+    if rows != subjects:
+        raise AnonymizeError(
+            f"{run.policy.where('subject')}  subject: table '{table}' has {rows:,} rows of {subjects:,} subjects, and a subject table has one row "
+            f"a subject. Name another table, or the column alone (subject: {run.policy.subject_column(table)})"
+        )
 
 
 def _of_known_subjects(run: Run, table: str, source: Table) -> tuple[Table, int]:
@@ -288,12 +324,104 @@ def _together(run: Run) -> Counts:
     }
 
 
-# ------------------------------------------------------------------------------------------------- validate, review, publish, the end
+# ------------------------------------------------------------------------------------------------------------------------- validate
 
 
 def validate(run: Run) -> Counts:
     """Judge what is staged by every gate. Raises GateFailed, with each that failed, in words that a steward understands."""
-    return run.once("validate", lambda: judge(run).counts())
+    counts = run.once("validate", lambda: _validate(run))
+    require_gates([Verdict(gate["gate"], gate["passed"], tuple(gate["words"])) for gate in counts["gates"]])
+    return counts
+
+
+def _validate(run: Run) -> Counts:
+    staged = {table: Staged(table, run.folder("stage", table), run.folder("subjects", table)) for table in tables(run.policy)}
+    facts = {table: count_facts(one) for table, one in staged.items()}
+    verdicts = judge(
+        {
+            "expectations": lambda: expectations_gate(run, staged, facts),
+            "k-anonymity": lambda: k_gate(run, staged),
+            "leaks": lambda: leak_gate(run, staged),
+        }
+    )
+    return {
+        "passed": sum(verdict.passed for verdict in verdicts),
+        "failed": sum(not verdict.passed for verdict in verdicts),
+        "gates": [verdict.asdict() for verdict in verdicts],
+        "facts": facts,
+    }
+
+
+# --------------------------------------------------------------------------------------------------------------- review and publish
+
+
+def request_review(run: Run) -> Counts:
+    """Write the documents that leave with the data, hash every file, and wait for a steward's word on exactly these."""
+    return run.once("request", lambda: _request(run))
+
+
+def _request(run: Run) -> Counts:
+    facts = releasing.facts(run)
+    version = prepare(run.folder("stage"), facts)
+    shown = {
+        "version": version,
+        "rows": sum(table.rows for table in facts.tables),
+        "tables": len(facts.tables),
+        "k": facts.privacy.reached or 0,
+        "suppressed": facts.privacy.suppressed,
+    }
+    asked = reviewing.request(run.folder("stage"), gates=facts.gates, facts=shown, folder=run.folder("review"))
+    return {**shown, "files": len(asked.files)}
+
+
+def decide(run: Run, *, approve: bool, steward: str, reason: str) -> Counts:
+    """Record a steward's decision on the files that were shown. A rejected run ends: its workspace is removed.
+
+    Raises ReviewMissing where nothing waits, or name or reason is blank.
+    """
+    asked = reviewing.read_request(run.folder("review"))
+    if asked is None:
+        raise ReviewMissing(f"run '{run.id}' has nothing to review: it has not passed its gates, or has ended")
+    decision = reviewing.decide(asked, run.folder("review"), approve=approve, steward=steward, reason=reason)
+    counts = {"approved": approve, "steward": decision.steward, "reason": decision.reason, "files": len(decision.files)}
+    run.record.put("review", counts)
+    run.say(line("review", counts))
+    if not approve:
+        _end(run, "rejected")
+    return counts
+
+
+def publish(run: Run) -> Counts:
+    """Publish what was signed, then remove the workspace. May be called again after any end of it.
+
+    Raises ReviewMissing where no steward approved exactly these files.
+    """
+    ended = run.record.get("end")
+    if ended is not None and ended["outcome"] != "published":
+        raise ReviewMissing(f"run '{run.id}' was {ended['outcome']}. Start a new run")
+    counts = run.once("publish", lambda: _publish(run))
+    _end(run, "published")
+    return counts
+
+
+def _publish(run: Run) -> Counts:
+    decision = reviewing.read_decision(run.folder("review"))
+    release = publish_release(run.folder("stage"), releasing.store_uri(run.policy), releasing.facts(run), decision)
+    return {"version": release.version, "uri": release.uri, "tables": len(release.manifest.tables)}
+
+
+def discard(run: Run) -> None:
+    """End a run that will not go on; its workspace, which holds PHI, is removed."""
+    _end(run, "discarded")
+
+
+def _end(run: Run, outcome: str) -> None:
+    if run.record.get("end") is None:
+        run.record.put("end", {"outcome": outcome, "at": datetime.now(UTC).isoformat(timespec="seconds")})
+    run.close(remove=True)
+
+
+# ------------------------------------------------------------------------------------------------------------------- the whole road
 
 
 def to_review(run: Run) -> None:
@@ -307,3 +435,9 @@ def to_review(run: Run) -> None:
     generalize(run)
     validate(run)
     request_review(run)
+
+
+def publish_if_signed(run: Run) -> None:
+    """Publish where the policy asks for no review, or the steward has approved already; else the run waits."""
+    if not run.policy.review.required or run.record.get("review") is not None:
+        publish(run)

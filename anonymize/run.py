@@ -76,7 +76,7 @@ class Run:
     record: Record
     started: datetime
     connections: Callable[[str], str] | None = None
-    say: Callable[[str], None] = field(default=lambda line: None)
+    say: Callable[[str], None] = field(default=lambda _: None)
     """Told one line of counts at each piece of progress."""
 
     @classmethod
@@ -110,7 +110,7 @@ class Run:
         workspace.chmod(0o700)
         engine = make_engine(policy.engine, scratch=workspace / "scratch")
         start = datetime.fromisoformat(begun["started"])
-        return cls(run_id, policy, key, engine, workspace, record, start, connections, say or (lambda line: None))
+        return cls(run_id, policy, key, engine, workspace, record, start, connections, say or (lambda _: None))
 
     def folder(self, step: str, table: str | None = None) -> Path:
         """Where a step keeps a table in the workspace."""
@@ -180,9 +180,24 @@ def find(name: str, policies: Path) -> tuple[Policy, str]:
     raise AnonymizeError(f"no run '{name}' in the workspaces of {policies}/*.yaml. Name the run's record folder or its policy file instead")
 
 
+def history(policy: Policy) -> list[str]:
+    """A line a run of the policy's dataset, newest first: its id, when it began, and what became of it."""
+    lines = []
+    root = policy.path(policy.workspace)
+    for folder in (root / "records").glob("*"):
+        record = Record(folder)
+        begun = record.get("run") or {}
+        if begun.get("dataset") == policy.dataset:
+            ended = (record.get("end") or {}).get("outcome")
+            waits = "waits for a steward" if record.get("request") else "unfinished"
+            kept = ", its workspace is kept" if (root / "runs" / begun["id"]).exists() else ""
+            lines.append((begun["started"], f"{begun['id']}  began {begun['started']}  {ended or waits + kept}"))
+    return [line for _, line in sorted(lines, reverse=True)]
+
+
 @contextmanager
 def exclusive(policy: Policy) -> Iterator[None]:
-    """Hold a dataset's lock: of two commands on one dataset the second is told so and ends. The lock goes with its process, however it ends."""
+    """Hold a dataset's lock: of two commands on one dataset the second is told so and ends. The lock goes with its process."""
     root = policy.path(policy.workspace)
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     with open(root / f"{policy.dataset}.lock", "a+") as file:

@@ -14,7 +14,7 @@ from anonymize.detect.words import eponyms, first_names, last_names, safe_words
 from anonymize.policy.model import Kind
 
 _TOKEN = regex.compile(r"[\p{L}\p{M}]+(?:['’][\p{L}]+)*(?:\p{N}+\b)?")
-_UNITS = frozenset("mg ml kg mcg mmhg cm mm meq iu".split())
+_UNITS = frozenset(["mg", "ml", "kg", "mcg", "mmhg", "cm", "mm", "meq", "iu"])
 
 
 class SafeWordFilter(EntityRecognizer):

@@ -92,7 +92,7 @@ def _year(part: str) -> int:
 def _like(part: str, number: int, name: str) -> str:
     """A number with as many digits, or a name as long and in the same case."""
     if part.isdigit():
-        return str(number).zfill(len(part)) if part.startswith("0") or len(part) == 2 and number < 10 else str(number)
+        return str(number).zfill(len(part)) if part.startswith("0") or (len(part) == 2 and number < 10) else str(number)
     short = name if len(part) > 4 or part.lower() in ("may", "june", "july") else name[:3]
     return short.upper() if part.isupper() else short.title() if part[0].isupper() else short
 

@@ -1,0 +1,112 @@
+"""The gates of a run: what each is held against. `validate/` knows how to look, this knows where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from anonymize.detect.words import is_common
+from anonymize.policy.model import Method, Rule
+from anonymize.publish import Store, published_schema
+from anonymize.releasing import store_uri
+from anonymize.run import Run
+from anonymize.validate import leak
+from anonymize.validate.counting import Staged, class_sizes, shared_cells
+from anonymize.validate.expectations import Expected, quasi_columns, validate_table
+
+Judged = tuple[bool, list[str]]
+
+
+def rules_of(run: Run, table: str) -> dict[str, Rule]:
+    """The rules of the columns that leave, by published name."""
+    return {rule.rename or name: rule for name, rule in run.policy.tables[table].columns.items() if rule.leaves}
+
+
+def expectations_gate(run: Run, staged: dict[str, Staged], facts: dict[str, Any]) -> Judged:
+    """Schema, allowed values, formats, k, row counts and null rates, by Great Expectations."""
+    last = last_facts(run)
+    failed, number = [], 0
+    for table, one in staged.items():
+        results = validate_table(one, _expected(run, table, one, facts[table], last.get(table)))
+        number += len(results)
+        failed += [result.words() for result in results if not result.passed]
+    return not failed, failed or [f"{number} expectations met"]
+
+
+def _expected(run: Run, table: str, staged: Staged, facts: dict[str, Any], last: dict[str, Any] | None) -> Expected:
+    rules = rules_of(run, table)
+    generalized = run.record.get("generalize", table) or {}
+    quasi = quasi_columns(rules)
+    return Expected(
+        rules=rules,
+        schema=published_schema(run.policy, table, staged.schema),
+        k=run.policy.privacy.k,
+        rows_in=(run.record.get("extract", table) or {})["rows"],
+        rows_out_otherwise=generalized["suppressed"] + generalized["held_back"],
+        facts=facts,
+        last=last,
+        classes=class_sizes(staged, quasi) if quasi else None,
+        checks=run.policy.checks,
+    )
+
+
+def last_facts(run: Run) -> dict[str, dict[str, Any]]:
+    """The counts of the last release's tables, from the records of this deployment's runs; none where there was no release."""
+    folder = run.record.folder.parent
+    latest = Store(store_uri(run.policy)).latest(run.policy.dataset)
+    manifest = Store(store_uri(run.policy)).manifest(run.policy.dataset, latest) if latest else None
+    if manifest is None or not (folder / manifest.run / "validate.json").exists():
+        return {}
+    validated = type(run.record)(folder / manifest.run).get("validate") or {}
+    return dict(validated.get("facts", {}))
+
+
+def k_gate(run: Run, staged: dict[str, Staged]) -> Judged:
+    """k, recounted in distinct subjects from the files as written."""
+    words, passed = [], True
+    for table, one in staged.items():
+        quasi = quasi_columns(rules_of(run, table))
+        if quasi:
+            sizes = class_sizes(one, quasi)
+            holds = not sizes.sizes or sizes.smallest >= run.policy.privacy.k
+            passed = passed and holds
+            sign = "holds" if holds else "FALLS SHORT OF"
+            words.append(
+                f"{table}: the smallest of {sum(sizes.classes):,} classes has {sizes.smallest} subjects; {sign} k = {run.policy.privacy.k}"
+            )
+    return passed, words or ["no table has quasi-identifiers"]
+
+
+def leak_gate(run: Run, staged: dict[str, Staged]) -> Judged:
+    """Every extracted identifier, searched in every column of everything that is staged."""
+    identifiers = run.engine.read(run.folder("identifiers"))
+    leak.build_needles(identifiers.batches(), run.key, is_common).save(run.folder("needles"))
+    needles = leak.Needles.load(run.folder("needles"), run.key)
+    leaks: list[leak.Leak] = []
+    columns = 0
+    for table, one in staged.items():
+        rules = rules_of(run, table)
+        for field in one.schema:
+            columns += 1
+            leaks += leak.search(
+                table,
+                field.name,
+                _cells(one, field.name),
+                needles,
+                is_text=rules[field.name].method is Method.SCRUB,
+                shared=lambda cells, one=one, name=field.name: shared_cells(one, name, cells, run.policy.privacy.k),  # type: ignore[misc]
+            )
+    found = [one.words() for one in leaks]
+    return not found, found or [f"none of {len(needles.known):,} identifier values stands in any of {columns} columns"]
+
+
+def _cells(staged: Staged, column: str) -> Iterator[tuple[pa.Array, pa.Array]]:
+    """A column and whose each row is, batch by batch."""
+    for data, whose in zip(staged.files(staged.data), staged.files(staged.subjects), strict=True):
+        values = pq.ParquetFile(data).iter_batches(10_000, columns=[column])
+        subjects = pq.ParquetFile(whose).iter_batches(10_000)
+        for value, subject in zip(values, subjects, strict=True):
+            yield value.column(0), subject.column(0)

@@ -1,0 +1,52 @@
+"""What a run knows of the release that it makes: assembled from its record for the steward, the manifest and the README."""
+
+from __future__ import annotations
+
+from anonymize import __version__
+from anonymize.policy.model import Policy
+from anonymize.publish import GateFact, PrivacyFact, ReleaseFacts, release_facts, table_facts
+from anonymize.run import Run
+
+
+def facts(run: Run) -> ReleaseFacts:
+    """The facts of a run's release. The gates' verdicts and the counts come from the record; nothing is counted anew."""
+    policy = run.policy
+    generalized = run.record.tables("generalize")
+    reached = [counts["k"] for counts in generalized.values() if counts.get("k")]
+    return release_facts(
+        policy,
+        run=run.id,
+        started=run.started,
+        code_version=__version__,
+        key_id=run.key.id,
+        privacy=PrivacyFact(
+            k=policy.privacy.k,
+            reached=min(reached) if reached else None,
+            suppressed=sum(counts["suppressed"] for counts in generalized.values()),
+        ),
+        tables=tuple(
+            table_facts(
+                policy,
+                table,
+                run.folder("stage", table),
+                run.folder("subjects", table),
+                levels=generalized.get(table, {}).get("levels"),
+            )
+            for table in policy.tables
+        ),
+        gates=tuple(
+            GateFact(gate=gate["gate"], passed=gate["passed"], words="; ".join(gate["words"]))
+            for gate in (run.record.get("validate") or {}).get("gates", [])
+        ),
+        held_back={
+            "quarantined": sum(counts["quarantined"] for counts in run.record.tables("extract").values()),
+            "suppressed": sum(counts["suppressed"] for counts in generalized.values()),
+            "of no known subject": sum(counts["held_back"] for counts in generalized.values()),
+        },
+    )
+
+
+def store_uri(policy: Policy) -> str:
+    """Where the policy's releases go: a URI as it is, a folder relative to the policy's."""
+    store = policy.release.store
+    return store if "://" in store else str(policy.path(store))

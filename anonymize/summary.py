@@ -1,0 +1,66 @@
+"""What a run tells a person when it stops: what came in, what was found, what is left, where the release is."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from anonymize.run import Counts, Run
+
+
+def text(run: Run) -> str:
+    """A summary of counts, and what to do next."""
+    return "\n".join(["", *_counts(run), "", *_next(run)])
+
+
+def _counts(run: Run) -> list[str]:
+    extracted, generalized = run.record.tables("extract"), run.record.tables("generalize")
+    findings: Counter[str] = Counter()
+    for counts in run.record.tables("deidentify").values():
+        findings.update(counts["findings"])
+    lines = [f"{'table':<20}{'rows in':>12}{'quarantined':>13}{'suppressed':>12}{'held back':>11}{'rows out':>12}"]
+    for table in run.policy.tables:
+        came, left = extracted.get(table, {}), generalized.get(table, {})
+        numbers = [came.get("rows"), came.get("quarantined"), left.get("suppressed"), left.get("held_back"), left.get("rows")]
+        widths = (12, 13, 12, 11, 12)
+        lines.append(f"{table:<20}" + "".join(f"{_number(n):>{w}}" for n, w in zip(numbers, widths, strict=True)))
+    found = ", ".join(f"{kind} {number:,}" for kind, number in findings.most_common()) or "none"
+    lines += ["", f"PHI found in free text: {found}"]
+    together = run.record.get("generalize") or {}
+    if "k" in together:
+        lines.append(f"k-anonymity: asked for {run.policy.privacy.k}, reached {together['k']}; {together['suppressed']:,} rows suppressed")
+    gates = (run.record.get("validate") or {}).get("gates", [])
+    lines += [f"gate {gate['gate']}: {'passed' if gate['passed'] else 'FAILED'} ({'; '.join(gate['words'][:2])})" for gate in gates]
+    return lines
+
+
+def _number(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else "-"
+
+
+def _next(run: Run) -> list[str]:
+    published, ended = run.record.get("publish"), run.record.get("end")
+    if published is not None:
+        return _opening(run, published)
+    if ended is not None:
+        return [f"the run was {ended['outcome']}; its workspace is removed"]
+    if run.record.get("request") is not None:
+        return [
+            "the release waits for a steward. What would be published stands in",
+            f"  {run.folder('stage')}",
+            f"approve it:  anonymize review {run.policy.file} --approve --as NAME --reason WHY",
+        ]
+    return [f"the run has not come to its end; start it again and it goes on: anonymize run {run.policy.file}"]
+
+
+def _opening(run: Run, published: Counts) -> list[str]:
+    table = run.policy.subject_table or next(iter(run.policy.tables))
+    folder = f"{published['uri']}/data/{table}"
+    return [
+        f"published {run.policy.dataset} {published['version']}",
+        f"  {published['uri']}",
+        "",
+        "open it:",
+        f'  import pandas; pandas.read_parquet("{folder}")',
+        f"""  import duckdb; duckdb.sql("FROM '{folder}/*.parquet'")""",
+        f'  from anonymize.publish import open_version; open_version("{published["uri"].rsplit("/", 3)[0]}", "{run.policy.dataset}")',
+    ]
