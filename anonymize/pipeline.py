@@ -48,6 +48,7 @@ from anonymize.transform.batch import (
     Project,
     flag_subjects,
 )
+from anonymize.transform.methods import ARROW_TYPES
 from anonymize.transform.pseudonym import canonical, pseudonymize
 from anonymize.validate.counting import Staged
 from anonymize.validate.counting import facts as count_facts
@@ -96,16 +97,6 @@ def _extract(run: Run, table: str) -> Counts:
         written = run.engine.write(stream, run.folder("extract", table))
     quarantine.check_budget(written.rows, policy.checks.quarantine)
     return {"rows": written.rows, "quarantined": quarantine.total, "reasons": dict(quarantine.reasons), "columns": columns}
-
-
-ARROW_TYPES = {
-    "string": pa.string(),
-    "int64": pa.int64(),
-    "float64": pa.float64(),
-    "bool": pa.bool_(),
-    "date": pa.date32(),
-    "timestamp": pa.timestamp("us"),
-}
 
 
 def _needed(policy: Policy, table: str) -> list[str]:
@@ -279,8 +270,8 @@ def _one_row_a_subject(run: Run, table: str, known: Table) -> None:
     rows, subjects = sum(batch.num_rows for batch in known.batches()), run.engine.tally(known, [SUBJECT], None).num_rows
     if rows != subjects:
         raise AnonymizeError(
-            f"{run.policy.where('subject')}  subject: table '{table}' has {rows:,} rows of {subjects:,} subjects, and a subject table has one row "
-            f"a subject. Name another table, or the column alone (subject: {run.policy.subject_column(table)})"
+            f"{run.policy.where('subject')}  subject: table '{table}' has {rows:,} rows of {subjects:,} subjects, and a subject "
+            f"table has one row a subject. Name another table, or the column alone (subject: {run.policy.subject_column(table)})"
         )
 
 

@@ -95,6 +95,17 @@ SPECS: dict[Method, Spec] = {
 }
 
 
+#: What a policy's `type` is in Arrow.
+ARROW_TYPES = {
+    "string": pa.string(),
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "bool": pa.bool_(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us"),
+}
+
+
 def accepts(rule: Rule, type: pa.DataType) -> str | None:
     """None where the rule's method takes a column of this type, else a sentence that says what it takes instead."""
     spec = SPECS[rule.method]

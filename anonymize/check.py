@@ -1,0 +1,193 @@
+"""The policy held against the live sources, before the first record leaves: what stays out, and every rule that cannot be honoured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from anonymize.detect.columns import guess, searched_kinds
+from anonymize.errors import PolicyError, Problem, SourceError
+from anonymize.hierarchies import build
+from anonymize.policy.loader import nearest
+from anonymize.policy.model import Method, Policy, Role, Rule
+from anonymize.sources import Connections, Source, open_source
+from anonymize.sources.base import ROW
+from anonymize.transform import accepts, dates, needs_subject
+from anonymize.transform.methods import ARROW_TYPES
+
+SAMPLE_ROWS = 2_000
+
+
+@dataclass
+class Report:
+    """What a check found. left_out: tables and columns of the sources that the policy does not name; looked_up: columns whose values are
+    searched for in texts; problems: what stops a run; warnings: what a steward should look at."""
+
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    looked_up: dict[str, list[str]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+
+    def counts(self) -> dict[str, Any]:
+        """For a run's record: names of tables and columns, no value."""
+        return {"warnings": len(self.warnings), "left_out": self.left_out, "looked_up": self.looked_up}
+
+    def text(self) -> str:
+        """For a person."""
+        lines = ["stays out, because the policy does not name it:"]
+        lines += [f"  {table}: {', '.join(columns) or 'the whole table'}" for table, columns in sorted(self.left_out.items())] or ["  nothing"]
+        lines += ["looked up in the subject's texts, and by the leak gate:"]
+        lines += [f"  {table}: {', '.join(columns)}" for table, columns in sorted(self.looked_up.items()) if columns] or ["  nothing"]
+        for title, found in (("look at", self.warnings), ("cannot be honoured", self.problems)):
+            lines += [f"{title}:", *(f"  {problem}" for problem in found)] if found else []
+        return "\n".join(lines)
+
+
+def check_or_raise(policy: Policy, connections: Connections | None = None) -> Report:
+    """The report of a policy that can be honoured. Raises PolicyError with every rule that cannot."""
+    report = check(policy, connections)
+    if report.problems:
+        raise PolicyError(report.problems)
+    return report
+
+
+def check(policy: Policy, connections: Connections | None = None) -> Report:
+    """Compare a policy with its live sources; reads the schemas, and a sample of the columns whose rules depend on values."""
+    report = Report()
+    sources = {name: open_source(name, settings, policy, connections) for name, settings in policy.sources.items()}
+    named: dict[str, set[str]] = {name: set() for name in sources}
+    for table in policy.tables:
+        name, _ = policy.source_of(table)
+        named[name].add(policy.tables[table].from_ or table)
+        _check_table(policy, table, sources[name], report)
+    for name, source in sources.items():
+        report.left_out |= {f"{name}.{table}": [] for table in source.tables() if table not in named[name] and not _globbed(table, named[name])}
+    _check_subject_table(policy, report)
+    return report
+
+
+def _globbed(table: str, named: set[str]) -> bool:
+    return any(one.rsplit(".", 1)[0] == table or "*" in one for one in named)
+
+
+def _check_subject_table(policy: Policy, report: Report) -> None:
+    table = policy.subject_table
+    if table is not None and table not in policy.tables:
+        what = f"there is no table '{table}'.{nearest(table, list(policy.tables))}"
+        report.problems.append(Problem(policy.where("subject"), "subject", what))
+
+
+def _check_table(policy: Policy, table: str, source: Source, report: Report) -> None:
+    spec = policy.tables[table]
+    at_source = spec.from_ or table
+    try:
+        schema = source.schema(at_source, spec.query)
+    except SourceError as error:
+        report.problems.append(Problem(policy.where("tables", table), f"tables.{table}", str(error)))
+        return
+    left = [column for column in schema.names if column not in spec.columns]
+    if left:
+        report.left_out[table] = left
+    report.looked_up[table] = [f"{column} ({kind})" for column, kind in searched_kinds(policy, table).items()]
+    problems = [*_names(policy, table, schema), *_types(policy, table, schema)]
+    if not problems:
+        problems = list(_values(policy, table, schema, source))
+    for path, what in problems:
+        report.problems.append(Problem(policy.where(*path), ".".join(path), what))
+    for path, what in _suspicions(policy, table):
+        report.warnings.append(Problem(policy.where(*path), ".".join(path), what))
+
+
+Found = Iterator[tuple[tuple[str, ...], str]]
+
+
+def _names(policy: Policy, table: str, schema: pa.Schema) -> Found:
+    spec, subject = policy.tables[table], policy.subject_column(table)
+    for column in spec.columns:
+        if column not in schema.names:
+            yield ("tables", table, "columns", column), f"the source has no such column.{nearest(column, schema.names)}"
+    if subject is not None and subject not in schema.names:
+        hint = f"the subject key '{subject}' is no column of the source.{nearest(subject, schema.names)} Say 'subject: COLUMN', or 'subject: null'"
+        yield ("tables", table), hint
+    published: dict[str, str] = {}
+    for column, rule in spec.columns.items():
+        name = rule.rename or column
+        if rule.leaves and published.setdefault(name, column) != column:
+            yield ("tables", table, "columns", column), f"'{name}' is the published name of '{published[name]}' too"
+        if name.startswith("__"):
+            yield ("tables", table, "columns", column), "published names do not begin with '__'"
+
+
+def _types(policy: Policy, table: str, schema: pa.Schema) -> Found:
+    about_subjects = policy.subject_column(table) is not None
+    for column, rule in policy.tables[table].columns.items():
+        if column not in schema.names:
+            continue
+        path = ("tables", table, "columns", column)
+        type = ARROW_TYPES[rule.type] if rule.type else schema.field(column).type
+        reason = accepts(rule, type)
+        if reason is None and needs_subject(rule) and not about_subjects:
+            reason = f"method '{rule.method}' needs the record's subject, and the table says 'subject: null'"
+        if reason is None and rule.role is Role.QUASI:
+            reason = _hierarchy_problem(policy, rule, type)
+        if reason is not None:
+            yield path, reason
+
+
+def _hierarchy_problem(policy: Policy, rule: Rule, type: pa.DataType) -> str | None:
+    try:
+        hierarchy = build(rule.hierarchy or "flat", policy.file.parent)
+    except ValueError as error:
+        return str(error)
+    if not hierarchy.accepts(type):
+        return f"hierarchy '{rule.hierarchy}' takes no {type}"
+    if rule.min_level >= len(hierarchy.levels) or (rule.max_level is not None and rule.max_level < rule.min_level):
+        return f"levels go from 0 ({hierarchy.levels[0]}) to {len(hierarchy.levels) - 1} ({hierarchy.levels[-1]})"
+    return None
+
+
+def _values(policy: Policy, table: str, schema: pa.Schema, source: Source) -> Found:
+    """Rules that depend on values, held against a sample: dates that are text, hierarchies that must cover what is there."""
+    spec = policy.tables[table]
+    wanted = [c for c, rule in spec.columns.items() if rule.role is Role.QUASI or rule.method in (Method.SHIFT, Method.YEAR)]
+    types = {c: ARROW_TYPES[str(spec.columns[c].type)] for c in wanted if spec.columns[c].type}
+    sample = _sample(source, spec.from_ or table, wanted, spec.query, types)
+    for column in wanted if sample is not None else ():
+        rule, values = spec.columns[column], sample[column].combine_chunks()
+        path = ("tables", table, "columns", column)
+        if rule.role is Role.QUASI:
+            covered = build(rule.hierarchy or "flat", policy.file.parent).covers(values)
+            yield from _uncovered(path, covered, sample, f"hierarchy '{rule.hierarchy}' does not cover")
+        elif pa.types.is_string(values.type):
+            fine = dates.parsable(values, format=rule.format)
+            bad = pc.sum(pc.invert(fine)).as_py() or 0
+            if bad > policy.checks.quarantine * len(values) and bad > 0.5 * len(values):
+                yield from _uncovered(path, fine, sample, f"a date rule, but no date{f' of the form {rule.format}' if rule.format else ''} are")
+
+
+def _uncovered(path: tuple[str, ...], fine: pa.Array, sample: pa.Table, words: str) -> Found:
+    bad = pc.invert(fine)
+    number = pc.sum(bad).as_py() or 0
+    if number:
+        rows = ", ".join(str(row) for row in sample[ROW].filter(bad).to_pylist()[:3])
+        yield path, f"{words} {number:,} of {len(fine):,} sampled values (rows {rows})"
+
+
+def _sample(source: Source, table: str, columns: list[str], query: str | None, types: dict[str, pa.DataType]) -> pa.Table | None:
+    if not columns:
+        return None
+    items = source.read(table, columns, query=query, types=types)
+    batches = [item for item in islice(items, 50) if isinstance(item, pa.RecordBatch)][:1]
+    return pa.Table.from_batches(batches).slice(0, SAMPLE_ROWS) if batches else None
+
+
+def _suspicions(policy: Policy, table: str) -> Found:
+    for column, rule in policy.tables[table].columns.items():
+        found = guess(column)
+        if found is not None and rule.method is Method.KEEP and (found.kind is not None or found.text):
+            yield ("tables", table, "columns", column), f"is kept as it is, and {found.reason}: is it {found.kind or 'free text'}?"
