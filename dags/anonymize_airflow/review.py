@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowSkipException
 
+from anonymize.errors import ReviewMissing
 from anonymize_airflow.steps import opened
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from anonymize.publish.review import ReviewRequest
+    from anonymize.run import Run
 
 
 def form() -> dict[str, Param]:
@@ -44,8 +46,11 @@ class ReviewOperator(ApprovalOperator):
             raise AirflowSkipException("a dry run stops before the review")
         with opened(self.policy_file, self.run) as run:
             pipeline.request_review(run)
+            asked = read_request(run.folder("review"))
+            if asked is None:
+                raise ReviewMissing(f"run '{run.id}' has ended, so there is nothing to review. Trigger a new run")
             self.subject = f"{run.policy.release.title or run.policy.dataset}: may this release leave?"
-            self.body = page(read_request(run.folder("review")), run.id)
+            self.body = page(run, asked)
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
@@ -58,16 +63,32 @@ class ReviewOperator(ApprovalOperator):
             return pipeline.decide(run, approve=approved, steward=steward, reason=reason)
 
 
-def page(asked: ReviewRequest, run_id: str) -> str:
+def page(run: Run, asked: ReviewRequest) -> str:
     """What the steward reads, in Markdown: verdicts, counts, and the hashes that name the files. Never a value of a record."""
-    gates = [f"| {gate.gate} | {'passed' if gate.passed else '**failed**'} | {gate.words} |" for gate in asked.gates]
-    facts = [f"| {name.replace('_', ' ')} | {value} |" for name, value in asked.facts.items()]
-    files = [f"| {path} | `{sha256[:16]}` |" for path, sha256 in asked.files.items()]
+    gates = [(gate.gate, "passed" if gate.passed else "**failed**", gate.words) for gate in asked.gates]
+    files = [(path, f"`{sha256[:16]}`") for path, sha256 in asked.files.items()]
     return "\n".join(
         [
-            f"Run `{run_id}` waits for a steward. Approve, and exactly these files are published; reject, and nothing leaves.",
-            *("", "| gate | verdict | |", "| --- | --- | --- |", *gates),
-            *("", "| count | |", "| --- | --- |", *facts),
-            *("", "| file | SHA-256 begins |", "| --- | --- |", *files),
+            f"Run `{run.id}` waits for a steward. Approve, and exactly the files below are published. Reject, and nothing leaves.",
+            *_table(("gate", "verdict", "in words"), gates),
+            *_table(("count", ""), [(name.replace("_", " "), value) for name, value in asked.facts.items()]),
+            *_table(("table", "rows in", "quarantined", "PHI found", "suppressed", "held back", "rows out"), _ways(run)),
+            *_table(("file", "SHA-256 begins"), files),
         ]
     )
+
+
+def _ways(run: Run) -> Iterator[tuple[Any, ...]]:
+    """Each table's way down the road, in counts."""
+    extracted, cleaned, generalized = (run.record.tables(step) for step in ("extract", "deidentify", "generalize"))
+    for table in run.policy.tables:
+        came, found, left = extracted.get(table, {}), cleaned.get(table, {}), generalized.get(table, {})
+        phi = ", ".join(f"{kind} {number}" for kind, number in found.get("findings", {}).items()) or "-"
+        yield table, came.get("rows"), came.get("quarantined"), phi, left.get("suppressed"), left.get("held_back"), left.get("rows")
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> list[str]:
+    def line(cells: Iterable[Any]) -> str:
+        return f"| {' | '.join('' if cell is None else str(cell).replace('|', '/') for cell in cells)} |"
+
+    return ["", line(head), line("---" for _ in head), *(line(row) for row in rows)]

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 from airflow.sdk import DAG, Asset, Param, chain, task
 from airflow.sdk.exceptions import AirflowSkipException
 
+from anonymize.policy.environment import expand
 from anonymize.policy.loader import load
 from anonymize_airflow.review import ReviewOperator, form
 from anonymize_airflow.steps import opened, run_id
@@ -57,7 +58,7 @@ def road(policy: Policy) -> DAG:
 
 def asset(policy: Policy) -> Asset:
     """The published dataset: other DAGs may be scheduled on it. Its URI is where the dataset lies, without options or credentials."""
-    store = policy.release.store
+    store = expand(policy.release.store, policy.where("release", "store"))
     if "://" not in store:
         store = policy.path(store).as_uri()
     parts = urlsplit(store)
@@ -102,7 +103,7 @@ def _page(policy: Policy) -> str:
 # ------------------------------------------------------------------------------------------------- the tasks: each calls one step
 
 
-@task
+@task(multiple_outputs=False)
 def check(policy_file: str, params: Any = None, dag_run: Any = None) -> str:
     """Hold the policy against the live sources, and name the run for all tasks after."""
     from anonymize import pipeline
@@ -115,7 +116,7 @@ def check(policy_file: str, params: Any = None, dag_run: Any = None) -> str:
         return run.id
 
 
-@task(map_index_template=TABLE_NAME, max_active_tis_per_dagrun=4)
+@task(multiple_outputs=False, map_index_template=TABLE_NAME, max_active_tis_per_dagrun=4)
 def extract(policy_file: str, run: str, table: str) -> Counts:
     from anonymize import pipeline
 
@@ -123,7 +124,7 @@ def extract(policy_file: str, run: str, table: str) -> Counts:
         return pipeline.extract(this, table)
 
 
-@task
+@task(multiple_outputs=False)
 def collect(policy_file: str, run: str) -> Counts:
     from anonymize import pipeline
 
@@ -131,7 +132,7 @@ def collect(policy_file: str, run: str) -> Counts:
         return pipeline.collect(this)
 
 
-@task(map_index_template=TABLE_NAME, max_active_tis_per_dagrun=1)  # one at a time: the engine uses every core for each
+@task(multiple_outputs=False, map_index_template=TABLE_NAME, max_active_tis_per_dagrun=1)  # one at a time: the engine uses every core for each
 def deidentify(policy_file: str, run: str, table: str) -> Counts:
     from anonymize import pipeline
 
@@ -139,7 +140,7 @@ def deidentify(policy_file: str, run: str, table: str) -> Counts:
         return pipeline.deidentify(this, table)
 
 
-@task
+@task(multiple_outputs=False)
 def generalize(policy_file: str, run: str) -> Counts:
     from anonymize import pipeline
 
@@ -147,7 +148,7 @@ def generalize(policy_file: str, run: str) -> Counts:
         return pipeline.generalize(this)
 
 
-@task
+@task(multiple_outputs=False)
 def validate(policy_file: str, run: str) -> Counts:
     from anonymize import pipeline
 
@@ -155,7 +156,7 @@ def validate(policy_file: str, run: str) -> Counts:
         return pipeline.validate(this)
 
 
-@task
+@task(multiple_outputs=False)
 def publish(policy_file: str, run: str, params: Any = None, task: Any = None, outlet_events: Any = None) -> Counts:
     from anonymize import pipeline
 

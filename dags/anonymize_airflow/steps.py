@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from airflow.sdk import Connection, Variable
@@ -45,16 +47,28 @@ def opened(policy_file: str, run_id: str) -> Iterator[Run]:
     from anonymize.run import Run
 
     try:
-        with without_values(f"run {run_id}"):
+        with without_values(f"run {run_id}"), bare_main():
             policy = load(policy_file)
             provide_key(policy)
             run = Run.open(policy, run_id=run_id, connections=connection_url, say=log.info)
             try:
                 yield run
             finally:
-                run.close()
+                run.close(remove=run.record.get("end") is not None)  # opening a run that has ended makes its folder again
     except FINAL as error:
         raise AirflowFailException(str(error)) from None
+
+
+@contextmanager
+def bare_main() -> Iterator[None]:
+    """Let the engine's worker processes start bare. A spawned process imports its parent's main module first; here that is Airflow, which
+    refuses to be set up again within a task, and nothing of ours is defined there."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def provide_key(policy: Policy) -> None:
