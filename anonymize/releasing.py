@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from anonymize import __version__
+from anonymize.policy.environment import expand
 from anonymize.policy.model import Policy
 from anonymize.publish import GateFact, PrivacyFact, ReleaseFacts, release_facts, table_facts
 from anonymize.run import Run
@@ -48,5 +49,5 @@ def facts(run: Run) -> ReleaseFacts:
 
 def store_uri(policy: Policy) -> str:
     """Where the policy's releases go: a URI as it is, a folder relative to the policy's."""
-    store = policy.release.store
+    store = expand(policy.release.store, str(policy.file))
     return store if "://" in store else str(policy.path(store))

@@ -102,7 +102,7 @@ def _completed(text: str, findings: list[Finding]) -> list[Finding]:
 
 def _can_be_name(token: str, gap: str) -> bool:
     word = token.lower()
-    if not token[0].isupper() or word in _BESIDE or "\n" in gap or not _NAME_JOIN.fullmatch(gap) or gap.strip() in (".",) and len(token) > 1:
+    if not token[0].isupper() or word in _BESIDE or "\n" in gap or not _NAME_JOIN.fullmatch(gap) or (gap.strip() in (".",) and len(token) > 1):
         return False
     if len(token) == 1:
         return True

@@ -1,13 +1,14 @@
 """The subject's own record, looked up in the subject's own texts: what makes most of the difference.
 
-Names count as written, upper-case or title-case where they are words of the language (Young, Hope), in any case where they are not, with one
-letter changed where they are long. Numbers count with whatever stands between their digits. One expression a subject, built once.
+Names count as written, upper-case or title-case where they are words of the language (Young, Hope), in any case where they are not, with
+one letter changed where they are long. Codes count with whatever stands between their parts. Built once a subject.
 """
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import regex
@@ -18,7 +19,7 @@ from anonymize.policy.model import Kind
 
 _NAMES = {Kind.NAME}
 _WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+(?:['’][\p{L}]+)?")
-_GAP = r"[\W_]{0,3}"
+_RUN = regex.compile(r"[\p{L}\p{N}]+")
 #: Words inside of addresses and organizations that identify nobody.
 _FILLERS = frozenset("street st avenue ave road rd drive dr lane ln court ct suite apt unit north south east west the of and".split())
 #: Shorter names than this are looked up only as written with a capital, and shorter numbers not at all: they would hit anything.
@@ -28,24 +29,64 @@ SHORTEST_NAME, SHORTEST_NUMBER, FUZZY_FROM = 2, 5, 7
 def find_own(text: str, record: Sequence[Identifier]) -> list[Finding]:
     """The places in a text where a value of the subject's record stands."""
     compiled = _compiled(tuple(record))
-    findings = []
-    for kind, expression in compiled:
-        for match in expression.finditer(text):
-            findings.append(Finding(kind, match.start(), match.end(), 1.0, "own-record"))
-    return findings
+    findings = [
+        Finding(kind, match.start(), match.end(), 1.0, "own-record")
+        for kind, expression in compiled.expressions
+        for match in expression.finditer(text)
+    ]
+    return [*findings, *_find_codes(text, compiled)] if compiled.codes else findings
+
+
+@dataclass(frozen=True)
+class _Compiled:
+    """A subject's record, ready to be looked up: an expression a kind, and codes by their letters and digits alone, lower case."""
+
+    expressions: tuple[tuple[Kind, regex.Pattern[str]], ...]
+    codes: dict[str, Kind]
+    longest: int
 
 
 @lru_cache(maxsize=256)
-def _compiled(record: tuple[Identifier, ...]) -> tuple[tuple[Kind, regex.Pattern[str]], ...]:
-    """An expression a kind."""
+def _compiled(record: tuple[Identifier, ...]) -> _Compiled:
     by_kind: dict[Kind, set[str]] = {}
+    codes: dict[str, Kind] = {}
     for identifier in record:
-        by_kind.setdefault(identifier.kind, set()).update(_expressions(identifier))
-    return tuple(
+        code = _code(identifier)
+        if code is None:
+            by_kind.setdefault(identifier.kind, set()).update(_expressions(identifier))
+        elif len(code) >= SHORTEST_NUMBER:
+            codes.setdefault(code, identifier.kind)
+    expressions = tuple(
         (kind, regex.compile(r"(?<![\p{L}\p{N}])(?:" + "|".join(sorted(alternatives, key=lambda a: (-len(a), a))) + r")(?![\p{L}\p{N}])"))
         for kind, alternatives in sorted(by_kind.items())
         if alternatives
     )
+    return _Compiled(expressions, codes, max(map(len, codes), default=0))
+
+
+def _code(identifier: Identifier) -> str | None:
+    """The letters and digits of a value that is mostly digits, or a long code; None for names, dates, and what is words."""
+    if identifier.kind in (*_NAMES, Kind.DATE, Kind.EMAIL, Kind.URL):
+        return None
+    bare = "".join(sign for sign in identifier.value if sign.isalnum()).lower()
+    digits = sum(sign.isdigit() for sign in bare)
+    return bare if digits * 2 > len(bare) or (digits >= 3 and " " not in identifier.value.strip()) else None
+
+
+def _find_codes(text: str, compiled: _Compiled) -> list[Finding]:
+    """Codes with whatever stands between their parts (`123-45-6789`, `123 456 789`, over a line's end), by looking up runs of tokens."""
+    tokens = [(match.start(), match.end(), match.group().lower()) for match in _RUN.finditer(text)]
+    found = []
+    for index, (start, end, token) in enumerate(tokens):
+        joined, last, following = token, end, index + 1
+        while True:
+            kind = compiled.codes.get(joined)
+            if kind is not None:
+                found.append(Finding(kind, start, last, 1.0, "own-record"))
+            if following >= len(tokens) or len(joined) > compiled.longest or tokens[following][0] - last > 3:
+                break
+            joined, last, following = joined + tokens[following][2], tokens[following][1], following + 1
+    return found
 
 
 def _expressions(identifier: Identifier) -> set[str]:
@@ -58,8 +99,6 @@ def _expressions(identifier: Identifier) -> set[str]:
     if identifier.kind in (Kind.EMAIL, Kind.URL):
         return {f"(?i:{regex.escape(value)})"}
     whole = _spaced(words)
-    if any(sign.isdigit() for sign in value):
-        return {whole} if whole and sum(sign.isalnum() for sign in value) >= SHORTEST_NUMBER else set()
     named = [word for word in words if word.lower() not in _FILLERS]
     return {whole} if whole and named and len("".join(named)) > 2 else set()
 
@@ -79,13 +118,8 @@ def _name(word: str) -> str | None:
 
 
 def _spaced(words: list[str]) -> str | None:
-    """The words with whatever stands between them; long digits with gaps anywhere (`123-45-6789`, `123456789`)."""
-    if not words:
-        return None
-    joined = "".join(words)
-    if sum(sign.isdigit() for sign in joined) * 2 > len(joined):
-        return "(?i:" + _GAP.join(regex.escape(sign) for sign in joined) + ")"
-    return "(?i:" + r"[\W_]{1,4}".join(regex.escape(word) for word in words) + ")"
+    """The words with whatever stands between them."""
+    return "(?i:" + r"[\W_]{1,4}".join(regex.escape(word) for word in words) + ")" if words else None
 
 
 def _date(value: str) -> set[str]:

@@ -21,6 +21,8 @@ from anonymize.engine.files import ParquetFolder, replace_folder
 from anonymize.errors import StepFailed, without_values
 
 BATCH_ROWS = 10_000
+#: What a worker is given at a time: enough to pay for the way there, little enough to share long texts.
+BATCH_BYTES = 256 << 10
 
 
 class LocalEngine:
@@ -107,7 +109,7 @@ class LocalEngine:
         pool = self._workers()
         under_way: deque[Future[pa.RecordBatch]] = deque()
         try:
-            for number, batch in enumerate(table.batches()):
+            for number, batch in enumerate(_balanced(table.batches())):
                 under_way.append(pool.submit(_apply, fn, batch, schema, f"{table.name}, batch {number + 1}"))
                 if len(under_way) >= 2 * self.workers:
                     yield under_way.popleft().result()
@@ -137,6 +139,14 @@ class LocalEngine:
             else:
                 duck.register(name, pa.RecordBatchReader.from_batches(table.schema, table.batches()))
         return duck
+
+
+def _balanced(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Batches of no more than BATCH_BYTES, so that long texts are shared among the workers; a row is never cut."""
+    for batch in batches:
+        parts = min(batch.num_rows, -(-batch.nbytes // BATCH_BYTES)) or 1
+        rows = -(-batch.num_rows // parts) or 1
+        yield from (batch.slice(start, rows) for start in range(0, max(batch.num_rows, 1), rows))
 
 
 def _start(secrets: dict[str, bytes]) -> None:

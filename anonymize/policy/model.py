@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
+from anonymize.policy.environment import expand
+
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 
 
@@ -377,5 +379,5 @@ class Policy(Checked):
         return f"{self._file}:1"
 
     def path(self, value: str) -> Path:
-        """A path that stands in the policy, relative to the policy's folder."""
-        return (self._file.parent / value).resolve()
+        """A path that stands in the policy, relative to the policy's folder; may hold `${NAME}`."""
+        return (self._file.parent / expand(value, str(self._file))).resolve()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 
-from anonymize.errors import SourceError
+from anonymize.policy.environment import expand
 from anonymize.policy.model import FhirSource, FileSource, Policy, SqlSource
 from anonymize.sources.base import Source
 
@@ -20,14 +18,14 @@ def open_source(name: str, settings: SqlSource | FileSource | FhirSource, policy
     """A policy's source, ready to be read.
 
     connections: resolves an Airflow connection's id to its URL; without it `AIRFLOW_CONN_<ID>` of the environment is read.
-    Raises SourceError where the source is not there or a name in it is not set.
+    Raises SourceError where the source is not there, AnonymizeError where a name in it is not set.
     """
     if isinstance(settings, SqlSource):
         from anonymize.sources.sql import SqlDatabase, connection_url
 
-        url = expand(settings.url, name) if settings.url else connection_url(settings.connection or "", connections)
+        url = expand(settings.url, f"source '{name}'") if settings.url else connection_url(settings.connection or "", connections)
         return SqlDatabase(name, url, schema=settings.schema_name, batch_rows=settings.batch_rows, folder=policy.file.parent)
-    folder = Path(expand(settings.path, name))
+    folder = Path(expand(settings.path, f"source '{name}'"))
     folder = folder if folder.is_absolute() else policy.path(str(folder))
     if isinstance(settings, FhirSource):
         from anonymize.sources.fhir import FhirFolder
@@ -37,14 +35,3 @@ def open_source(name: str, settings: SqlSource | FileSource | FhirSource, policy
 
     return FileFolder(name, folder, settings)
 
-
-def expand(text: str, source: str) -> str:
-    """Put the environment's values in the place of `${NAME}`. Raises SourceError that names what is not set."""
-
-    def value(match: re.Match[str]) -> str:
-        found = os.environ.get(match[1])
-        if found is None:
-            raise SourceError(f"source '{source}': ${{{match[1]}}} is not set in the environment")
-        return found
-
-    return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", value, text)

@@ -54,7 +54,7 @@ def surrogates(column: pa.Array, key: Key, *, kind: Kind) -> pa.Array:
 def _word(pool: str, word: str, secret: bytes, subject: str) -> str:
     if word.isdigit():
         return _code(word, secret, subject)
-    if word.lower() in _KEEP or len(word) == 1 and not word.isupper():
+    if word.lower() in _KEEP or (len(word) == 1 and not word.isupper()):
         return word
     words = _pool(pool)
     chosen = words[_number(secret, subject, word.lower()) % len(words)]
