@@ -30,12 +30,13 @@ def shift_written(text: str, days: int) -> str | None:
         return None
     if not FIRST_YEAR <= moved.year <= LAST_YEAR:
         return None
+    padded = all(len(parts[at]) == 2 for at in (month_at, day_at) if parts[at].isdigit()) and parts[month_at].isdigit()
     parts[year_at] = f"{moved.year % 100:02}" if len(parts[year_at]) == 2 else str(moved.year)
-    parts[month_at] = _like(parts[month_at], moved.month, MONTHS[moved.month - 1])
-    _put_day(parts, day_at, moved.day)
+    parts[month_at] = _like(parts[month_at], moved.month, MONTHS[moved.month - 1], padded)
+    _put_day(parts, day_at, moved.day, padded)
     for index, part in enumerate(parts):
         if any(part.lower() in (name, name[:3]) for name in DAYS):
-            parts[index] = _like(part, 0, DAYS[moved.weekday()])
+            parts[index] = _like(part, 0, DAYS[moved.weekday()], padded)
     return "".join(parts)
 
 
@@ -89,16 +90,16 @@ def _year(part: str) -> int:
     return number + (2000 if number <= PIVOT else 1900)
 
 
-def _like(part: str, number: int, name: str) -> str:
+def _like(part: str, number: int, name: str, padded: bool) -> str:
     """A number with as many digits, or a name as long and in the same case."""
     if part.isdigit():
-        return str(number).zfill(len(part)) if part.startswith("0") or (len(part) == 2 and number < 10) else str(number)
+        return f"{number:02}" if padded or part.startswith("0") else str(number)
     short = name if len(part) > 4 or part.lower() in ("may", "june", "july") else name[:3]
     return short.upper() if part.isupper() else short.title() if part[0].isupper() else short
 
 
-def _put_day(parts: list[str], at: int, day: int) -> None:
-    parts[at] = f"{day:02}" if parts[at].startswith("0") else str(day)
+def _put_day(parts: list[str], at: int, day: int, padded: bool) -> None:
+    parts[at] = f"{day:02}" if padded or parts[at].startswith("0") else str(day)
     if at + 1 < len(parts) and parts[at + 1].lower() in ("st", "nd", "rd", "th"):
         ending = "th" if 11 <= day <= 13 else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
         parts[at + 1] = ending.upper() if parts[at + 1].isupper() else ending
