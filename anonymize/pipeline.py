@@ -397,6 +397,8 @@ def publish(run: Run) -> Counts:
 
 def _publish(run: Run) -> Counts:
     decision = reviewing.read_decision(run.folder("review"))
+    if run.policy.review.required:
+        reviewing.require(decision, run.folder("stage"))
     release = publish_release(run.folder("stage"), releasing.store_uri(run.policy), releasing.facts(run), decision)
     return {"version": release.version, "uri": release.uri, "tables": len(release.manifest.tables)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,9 @@ from anonymize.keys import Key
 from anonymize.policy.model import Kind
 from anonymize.transform.surrogates import surrogate
 from anonymize.transform.written_dates import shift_written
+
+
+_BIRTH = re.compile(r"(?i)\b(?:d\.?o\.?b\b|born|birth)[^\n]*$")
 
 
 class Tag(Operator):
@@ -86,9 +90,15 @@ def _replaced(text: str, findings: Sequence[Finding], operator: Operator, given:
     pieces, position = [], 0
     for finding in findings:
         pieces.append(text[position : finding.start])
-        pieces.append(operator.operate(text[finding.start : finding.end], {**given, "kind": finding.kind}))
+        days = 0 if finding.kind is Kind.DATE and _of_birth(text, finding) else given["days"]
+        pieces.append(operator.operate(text[finding.start : finding.end], {**given, "kind": finding.kind, "days": days}))
         position = finding.end
     return "".join([*pieces, text[position:]])
+
+
+def _of_birth(text: str, finding: Finding) -> bool:
+    """Whether a date is the subject's birth: it does not move but goes, or the text would tell the age more exactly than the columns do."""
+    return "own-record" in finding.detector.split("+") or _BIRTH.search(text, max(0, finding.start - 24), finding.start) is not None
 
 
 def _counted(findings: Sequence[Finding]) -> dict[str, int]:
