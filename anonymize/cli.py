@@ -82,6 +82,32 @@ def review_command(name: str, verdict: str | None, steward: str, reason: str) ->
         click.echo(summary.text(run))
 
 
+@cli.command("sample")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--patients", default=2_000, show_default=True, type=click.IntRange(1, 1_000_000))
+@click.option("--seed", default=7, show_default=True)
+def sample_command(folder: Path, patients: int, seed: int) -> None:
+    """Make a sample hospital: a SQLite database and a FHIR export, full of made-up PHI."""
+    from anonymize.sample import make_sample
+
+    rows = make_sample(folder, patients=patients, seed=seed)
+    click.echo(f"made {folder}: " + ", ".join(f"{number:,} {table}" for table, number in rows.items()))
+
+
+@cli.command("check")
+@click.argument("policy_file", metavar="POLICY", type=click.Path(path_type=Path))
+def check_command(policy_file: Path) -> None:
+    """Hold a policy against its live sources: what stays out, what is looked up in texts, what cannot be honoured."""
+    from anonymize.check import check
+    from anonymize.errors import PolicyError
+    from anonymize.policy.loader import load
+
+    report = check(load(policy_file))
+    click.echo(report.text())
+    if report.problems:
+        raise PolicyError(report.problems)
+
+
 @cli.command("discard")
 @click.argument("name", metavar="RUN")
 def discard_command(name: str) -> None:
