@@ -132,7 +132,8 @@ def collect(policy_file: str, run: str) -> Counts:
         return pipeline.collect(this)
 
 
-@task(multiple_outputs=False, map_index_template=TABLE_NAME, max_active_tis_per_dagrun=1)  # one at a time: the engine uses every core for each
+# One table at a time: the engine uses every core for each.
+@task(multiple_outputs=False, map_index_template=TABLE_NAME, max_active_tis_per_dagrun=1)
 def deidentify(policy_file: str, run: str, table: str) -> Counts:
     from anonymize import pipeline
 
