@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from anonymize.detect.words import is_common
-from anonymize.policy.model import Method, Rule
+from anonymize.policy.model import Rule
 from anonymize.publish import Store, published_schema
 from anonymize.releasing import store_uri
 from anonymize.run import Run
 from anonymize.validate import leak
-from anonymize.validate.counting import Staged, class_sizes, shared_cells
+from anonymize.validate.counting import Staged, class_sizes
 from anonymize.validate.expectations import Expected, quasi_columns, validate_table
+from anonymize.validate.needles import build_needles
 
 Judged = tuple[bool, list[str]]
 
@@ -83,30 +84,28 @@ def k_gate(run: Run, staged: dict[str, Staged]) -> Judged:
 def leak_gate(run: Run, staged: dict[str, Staged]) -> Judged:
     """Every extracted identifier, searched in every column of everything that is staged."""
     identifiers = run.engine.read(run.folder("identifiers"))
-    leak.build_needles(identifiers.batches(), run.key, is_common).save(run.folder("needles"))
-    needles = leak.Needles.load(run.folder("needles"), run.key)
+    needles = build_needles(identifiers.batches(), run.key, run.folder("needles"))
     leaks: list[leak.Leak] = []
     columns = 0
     for table, one in staged.items():
-        rules = rules_of(run, table)
-        for field in one.schema:
-            columns += 1
-            leaks += leak.search(
-                table,
-                field.name,
-                _cells(one, field.name),
-                needles,
-                is_text=rules[field.name].method is Method.SCRUB,
-                shared=lambda cells, one=one, name=field.name: shared_cells(one, name, cells, run.policy.privacy.k),  # type: ignore[misc]
-            )
-    found = [one.words() for one in leaks]
-    return not found, found or [f"none of {len(needles.known):,} identifier values stands in any of {columns} columns"]
+        columns += len(one.schema)
+        leaks += leak.search(
+            _batches(one, one.data),
+            (batch.column(0) for batch in _batches(one, one.subjects)),
+            needles,
+            table=table,
+            columns=leak.Columns.of(run.policy, table),
+            k=run.policy.privacy.k,
+        )
+    return not leaks, [str(found) for found in leaks] or [f"no identifier of {identifiers_of(run):,} stands in any of {columns} columns"]
 
 
-def _cells(staged: Staged, column: str) -> Iterator[tuple[pa.Array, pa.Array]]:
-    """A column and whose each row is, batch by batch."""
-    for data, whose in zip(staged.files(staged.data), staged.files(staged.subjects), strict=True):
-        values = pq.ParquetFile(data).iter_batches(10_000, columns=[column])
-        subjects = pq.ParquetFile(whose).iter_batches(10_000)
-        for value, subject in zip(values, subjects, strict=True):
-            yield value.column(0), subject.column(0)
+def identifiers_of(run: Run) -> int:
+    """How many identifier values were extracted."""
+    return int((run.record.get("collect") or {}).get("identifiers", 0))
+
+
+def _batches(staged: Staged, folder: Path) -> Iterator[pa.RecordBatch]:
+    """Batch by batch, the same rows for the data as for whose they are."""
+    for file in staged.files(folder):
+        yield from pq.ParquetFile(file).iter_batches(10_000)

@@ -1,0 +1,295 @@
+"""From subjects' identifiers to the hashes that are searched for, kind by kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from anonymize.policy.model import Kind
+from anonymize.validate import features
+from anonymize.validate.dates import days
+from anonymize.validate.hashing import U64, Hasher
+from anonymize.validate.tokens import Bools, Ints, Tokens
+from anonymize.validate.vocabulary import common_words, words
+
+KINDS = tuple(kind.value for kind in Kind)
+_NUMBER = {kind.value: place for place, kind in enumerate(Kind)}
+CASED = 0x80
+"""Set in a kind's byte: a common word (White, Hope), in running text a name only where it is written with a capital."""
+SHORTEST_NUMBER, SHORTEST_DISTINCT = 5, 6
+_NAMES = 12
+"""Names of one subject that are paired with each other."""
+_NOT_NUMBERS = {Kind.NAME, Kind.DATE, Kind.AGE, Kind.ORGANIZATION, Kind.FACILITY}
+_NOT_DISTINCT = {Kind.ADDRESS, Kind.ORGANIZATION, Kind.FACILITY, Kind.EMAIL, Kind.URL}
+
+
+@dataclass
+class Found:
+    """Hashes with their owners and kinds, gathered piece by piece. All arrays of a piece have one length."""
+
+    pieces: list[tuple[U64, U64, npt.NDArray[np.uint8]]] = field(default_factory=list)
+
+    def add(self, hashes: U64, owner: U64, kind: npt.NDArray[np.uint8]) -> None:
+        """Add a piece."""
+        self.pieces.append((hashes, owner, kind))
+
+    def arrays(self) -> tuple[U64, U64, npt.NDArray[np.uint8]]:
+        """All hashes, owners and kinds."""
+        empty = (np.zeros(0, np.uint64), np.zeros(0, np.uint64), np.zeros(0, np.uint8))
+        columns = zip(*[empty, *self.pieces], strict=True)
+        hashes, owner, kind = (np.concatenate(column) for column in columns)
+        return hashes, owner, kind
+
+
+@dataclass
+class Extracted:
+    """The needles of some subjects. own: to be bound to their owners; distinct: of any row; digits: how many distinct numbers have 0 to 19
+    digits; value_kind, searched: of each value its kind, and whether it gave a needle at all."""
+
+    own: Found
+    distinct: Found
+    digits: Ints
+    value_kind: npt.NDArray[np.uint8]
+    searched: Bools
+
+
+@dataclass(frozen=True)
+class Values:
+    """Identifier values as tokens. owner, kind, column: of each value."""
+
+    tokens: Tokens
+    owner: U64
+    kind: npt.NDArray[np.uint8]
+    column: npt.NDArray[np.int64]
+    hasher: Hasher
+
+    def of(self, *kinds: Kind) -> Bools:
+        """bool, length of the tokens: whether each token's value is of these kinds."""
+        return np.isin(self.kind, [_NUMBER[kind.value] for kind in kinds])[self.tokens.row]
+
+
+def extract(batch: pa.RecordBatch, hasher: Hasher) -> Extracted:
+    """The needles of a batch of subjects: `__subject`, and `identifiers` (or `__identifiers`) as list<struct<kind, value, column>>."""
+    lists = batch["identifiers"] if "identifiers" in batch.schema.names else batch["__identifiers"]
+    parent, flat = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False), pc.list_flatten(lists)
+    owners = owner_hashes(batch["__subject"], hasher)
+    owner = owners[parent.astype(np.int64)]
+    kinds = pc.struct_field(flat, "kind").dictionary_encode()
+    codes = np.array([_NUMBER.get(name, _NUMBER[Kind.ID.value]) for name in kinds.dictionary.to_pylist()], np.uint8)
+    kind = codes[kinds.indices.to_numpy(zero_copy_only=False)] if len(flat) else np.zeros(0, np.uint8)
+    column = pc.struct_field(flat, "column").fill_null("").dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    text = pc.struct_field(flat, "value").cast(pa.string())
+    found = Extracted(Found(), Found(), np.zeros(20, np.int64), kind, np.zeros(len(flat), bool))
+    _add(Values(Tokens.of(text, hasher), owner, kind, column, hasher), found, np.arange(len(flat)))
+    german = np.flatnonzero(pc.match_substring_regex(text, "[äöüÄÖÜ]").fill_null(False).to_numpy(zero_copy_only=False))
+    if len(german):
+        again = text.take(pa.array(german))
+        for letter, pair in {"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"}.items():
+            again = pc.replace_substring(again, letter, pair)
+        _add(Values(Tokens.of(again, hasher), owner[german], kind[german], column[german], hasher), found, german)
+    return found
+
+
+def owner_hashes(subjects: pa.Array, hasher: Hasher) -> U64:
+    """Of subjects' pseudonyms (text or numbers); 0 for null."""
+    encoded = subjects.cast(pa.string()).dictionary_encode()
+    hashes = np.concatenate([hasher.strings(encoded.dictionary.to_pylist()), np.zeros(1, np.uint64)])
+    return hashes[encoded.indices.fill_null(len(hashes) - 1).to_numpy(zero_copy_only=False)]
+
+
+def _add(values: Values, found: Extracted, place: Ints) -> None:
+    if len(values.tokens):
+        for part in (_names, _words, _numbers, _short_numbers, _sequences, _days):
+            found.searched[place[part(values, found)]] = True
+
+
+class Lexicon:
+    """The vocabulary under one key's hashes. common: sorted."""
+
+    def __init__(self, hasher: Hasher) -> None:
+        self.common = np.sort(hasher.strings(list(common_words())))
+        self.fillers = np.sort(hasher.strings(list(words("name-fillers"))))
+        self.placeholders = np.sort(hasher.strings(list(words("placeholders"))))
+        self.web = np.sort(hasher.strings(list(words("web"))))
+        self.extension = np.sort(hasher.strings(["x", "ext", "extension"]))
+
+
+@lru_cache(maxsize=2)
+def lexicon(hasher: Hasher) -> Lexicon:
+    """Made once for a key."""
+    return Lexicon(hasher)
+
+
+def member(table: U64, hashes: U64) -> Ints:
+    """int64, length n: where each hash stands in a sorted table; -1 where it does not."""
+    if not len(table) or not len(hashes):
+        return np.full(len(hashes), -1, np.int64)
+    place = np.minimum(np.searchsorted(table, hashes), len(table) - 1)
+    return np.where(table[place] == hashes, place, -1)
+
+
+def _names(values: Values, found: Extracted) -> Ints:
+    """Each word of a name, each compound without its hyphen or apostrophe, and for any row each two words of one person's names."""
+    t, lists = values.tokens, lexicon(values.hasher)
+    named = values.of(Kind.NAME) & ~t.digit & (t.length >= 2) & (t.parts <= 2) & (member(lists.placeholders, t.hash) < 0)
+    at = np.flatnonzero(named & (t.alone | (member(lists.fillers, t.hash) < 0)))
+    row, common = t.row[at], member(lists.common, t.hash[at]) >= 0
+    kind = values.kind[row]
+    found.own.add(t.hash[at] ^ features.WORD, values.owner[row], np.where(common | (t.length[at] <= 3), kind | CASED, kind))
+    compound = t.joined()
+    mine = np.isin(compound.row, row) & (compound.length >= 3)
+    cased = (member(lists.common, compound.hash[mine]) >= 0) | (compound.length[mine] <= 3)
+    kind = values.kind[compound.row[mine]]
+    found.own.add(compound.hash[mine] ^ features.WORD, values.owner[compound.row[mine]], np.where(cased, kind | CASED, kind))
+    _pairs(values, found, at, common)
+    return row
+
+
+def _pairs(values: Values, found: Extracted, at: Ints, common: Bools) -> None:
+    t = values.tokens
+    for step in range(1, _NAMES):
+        first, second = at[:-step], at[step:]
+        same = values.owner[t.row[first]] == values.owner[t.row[second]]
+        apart = (values.column[t.row[first]] != values.column[t.row[second]]) | (t.row[first] == t.row[second])
+        good = same & apart & ~(common[:-step] & common[step:]) & (t.hash[first] != t.hash[second])
+        hashes = features.pair_hashes(values.hasher, t.hash[first[good]], t.hash[second[good]])
+        row = t.row[first[good]]
+        found.own.add(hashes, values.owner[row], values.kind[row])
+        found.distinct.add(hashes, values.owner[row], values.kind[row])
+
+
+def _words(values: Values, found: Extracted) -> Ints:
+    """A city, an organization, a code of letters: one word of four letters or more."""
+    t, lists = values.tokens, lexicon(values.hasher)
+    other = t.alone & ~t.digit & (t.length >= 4) & ~values.of(Kind.NAME, Kind.DATE, Kind.AGE)
+    at = np.flatnonzero(other & (member(lists.placeholders, t.hash) < 0))
+    row, kind = t.row[at], values.kind[t.row[at]]
+    cased = member(lists.common, t.hash[at]) >= 0
+    found.own.add(t.hash[at] ^ features.WORD, values.owner[row], np.where(cased, kind | CASED, kind))
+    return row
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """The digits of each value put together. digits: without leading zeros; letters: tokens of letters; all of the length of the values."""
+
+    value: U64
+    length: Ints
+    digits: Ints
+    letters: Ints
+
+
+def _whole(values: Values) -> _Whole:
+    t, size = values.tokens, len(values.kind)
+    stop = np.flatnonzero(values.of(Kind.PHONE, Kind.FAX) & (member(lexicon(values.hasher).extension, t.hash) >= 0))
+    until = np.full(size, len(t), np.int64)
+    np.minimum.at(until, t.row[stop], stop)
+    at = np.flatnonzero(t.digit)
+    at = at[at < until[t.row[at]]]
+    value, length = np.zeros(size, np.uint64), np.zeros(size, np.int64)
+    turn = np.arange(len(at)) - np.searchsorted(t.row[at], t.row[at])
+    for number in range(int(turn.max(initial=-1)) + 1 if len(at) else 0):
+        now = at[turn == number]
+        row, more = t.row[now], t.length[now]
+        value[row] = value[row] * np.uint64(10) ** np.minimum(more, 19).astype(np.uint64) + t.value[now]
+        length[row] += more
+    digits = np.where(length <= 19, np.ceil(np.log10(value.astype(np.float64) + 1)).astype(np.int64), length)
+    return _Whole(value, length, digits, np.bincount(t.row[~t.digit], minlength=size))
+
+
+def _numbers(values: Values, found: Extracted) -> Ints:
+    """The digits of a value as one number, and each long group alone; telephone numbers without the country and without the area too."""
+    t, whole = values.tokens, _whole(values)
+    numeric = ~np.isin(values.kind, [_NUMBER[kind] for kind in (*_NOT_NUMBERS, Kind.IP)])
+    coded = np.isin(values.kind, [_NUMBER[kind] for kind in (Kind.ADDRESS, Kind.EMAIL, Kind.URL)])
+    row = np.flatnonzero(numeric & (whole.length <= 19) & (whole.letters <= np.where(coded, 0, 3)))
+    _add_numbers(values, found, row, whole.value[row], whole.digits[row])
+    phone = row[np.isin(values.kind[row], [_NUMBER[Kind.PHONE], _NUMBER[Kind.FAX]]) & (whole.digits[row] >= 10)]
+    _add_numbers(values, found, phone, whole.value[phone] % np.uint64(10**10), np.full(len(phone), 10))
+    _add_numbers(values, found, phone, whole.value[phone] % np.uint64(10**7), np.full(len(phone), 7), local=True)
+    alone = np.flatnonzero(t.digit & numeric[t.row] & (t.parts <= 3) & (t.length >= SHORTEST_NUMBER) & (t.length <= 19))
+    digits = np.ceil(np.log10(t.value[alone].astype(np.float64) + 1)).astype(np.int64)
+    _add_numbers(values, found, t.row[alone], t.value[alone], digits)
+    return np.union1d(row[whole.digits[row] >= SHORTEST_NUMBER], t.row[alone[digits >= SHORTEST_NUMBER]])
+
+
+def _add_numbers(values: Values, found: Extracted, row: Ints, value: U64, digits: Ints, *, local: bool = False) -> None:
+    long = digits >= SHORTEST_NUMBER
+    row, value, digits = row[long], value[long], digits[long]
+    hashes, owner, kind = features.number_hashes(values.hasher, value), values.owner[row], values.kind[row]
+    found.own.add(hashes, owner, kind)
+    if local:
+        return
+    anybody = ~np.isin(kind, [_NUMBER[k] for k in _NOT_DISTINCT])
+    anybody &= digits >= SHORTEST_DISTINCT
+    found.distinct.add(hashes[anybody], owner[anybody], kind[anybody])
+    found.digits += np.bincount(np.minimum(digits[anybody], 19), minlength=20)
+
+
+def _short_numbers(values: Values, found: Extracted) -> Ints:
+    """Numbers of one to four digits: a column full of them is found, one in a text is not."""
+    whole = _whole(values)
+    numeric = ~np.isin(values.kind, [_NUMBER[kind] for kind in (*_NOT_NUMBERS, Kind.IP)])
+    row = np.flatnonzero(numeric & (whole.letters == 0) & (whole.length > 0) & (whole.digits < SHORTEST_NUMBER))
+    found.own.add(features.short_hashes(values.hasher, whole.value[row]), values.owner[row], values.kind[row])
+    return row
+
+
+def _sequences(values: Values, found: Extracted) -> Ints:
+    """E-mail and street addresses, organizations, mixed codes: their first tokens in order, whatever stands between."""
+    t, lists = values.tokens, lexicon(values.hasher)
+    size = len(values.kind)
+    first = np.searchsorted(t.row, np.arange(size))
+    last = np.searchsorted(t.row, np.arange(size), side="right")
+    for _ in range(2):
+        skip = (first < last - 1) & (member(lists.web, t.hash[np.minimum(first, len(t) - 1)]) >= 0)
+        first = first + skip
+    count, letters = last - first, np.bincount(t.row[~t.digit], minlength=size)
+    fits = ~np.isin(values.kind, [_NUMBER[k] for k in (Kind.NAME, Kind.DATE, Kind.AGE)]) & (count >= 2)
+    fits &= (letters > 0) | (values.kind == _NUMBER[Kind.IP])
+    street = (values.kind == _NUMBER[Kind.ADDRESS]) & (count >= 2) & t.digit[np.minimum(first, len(t) - 1)]
+    row = np.flatnonzero(fits)
+    length = np.minimum(count[row], np.where(street[row], 3, features.LONGEST_SEQUENCE))
+    _add_sequences(values, found, row, first[row], length)
+    second = np.minimum(first + 1, len(t) - 1)
+    number = t.length[np.minimum(first, len(t) - 1)]
+    telling = (member(lists.common, t.hash[second]) < 0) | (number >= 3)
+    row = np.flatnonzero(street & ~t.digit[second] & (t.length[second] >= 3) & telling & (count >= 3))
+    _add_sequences(values, found, row, first[row], np.full(len(row), 2))
+    return np.flatnonzero(fits)
+
+
+def _add_sequences(values: Values, found: Extracted, row: Ints, first: Ints, length: Ints) -> None:
+    """A sequence is distinct where it holds a digit and six signs, or is an e-mail address; organizations are only their subjects'."""
+    t = values.tokens
+    signs, digits, plain = (_sums(x)[first + length] - _sums(x)[first] for x in (t.length, t.digit * t.length, _uncommon(values)))
+    row, first, length, digits, plain, signs = (x[signs >= 6] for x in (row, first, length, digits, plain, signs))
+    hashes = features.Sequences(t).windows(first, length)
+    owner, kind = values.owner[row], values.kind[row]
+    found.own.add(hashes, owner, np.where((plain == 0) & (digits == 0), kind | CASED, kind))
+    mail, place = kind == _NUMBER[Kind.EMAIL], kind == _NUMBER[Kind.ADDRESS]
+    group = np.isin(kind, [_NUMBER[Kind.ORGANIZATION], _NUMBER[Kind.FACILITY]])
+    anybody = mail | (~group & (digits > 0) & (~place | ((length >= 3) & t.digit[first]) | (plain > 0)))
+    found.distinct.add(hashes[anybody], owner[anybody], kind[anybody])
+
+
+def _uncommon(values: Values) -> Ints:
+    t = values.tokens
+    return (~t.digit & (member(lexicon(values.hasher).common, t.hash) < 0)).astype(np.int64)
+
+
+def _sums(column: np.ndarray) -> Ints:
+    return np.concatenate([[0], np.cumsum(column)])
+
+
+def _days(values: Values, found: Extracted) -> Ints:
+    read = days(values.tokens)
+    mine = values.kind[read.row] == _NUMBER[Kind.DATE]
+    row = read.row[mine]
+    found.own.add(features.day_hashes(values.hasher, read.day[mine]), values.owner[row], values.kind[row])
+    return row
