@@ -40,7 +40,9 @@ class Report:
     def text(self) -> str:
         """For a person."""
         lines = ["stays out, because the policy does not name it:"]
-        lines += [f"  {table}: {', '.join(columns) or 'the whole table'}" for table, columns in sorted(self.left_out.items())] or ["  nothing"]
+        lines += [f"  {table}: {', '.join(columns) or 'the whole table'}" for table, columns in sorted(self.left_out.items())] or [
+            "  nothing"
+        ]
         lines += ["looked up in the subject's texts, and by the leak gate:"]
         lines += [f"  {table}: {', '.join(columns)}" for table, columns in sorted(self.looked_up.items()) if columns] or ["  nothing"]
         for title, found in (("look at", self.warnings), ("cannot be honoured", self.problems)):
@@ -66,7 +68,9 @@ def check(policy: Policy, connections: Connections | None = None) -> Report:
         named[name].add(policy.tables[table].from_ or table)
         _check_table(policy, table, sources[name], report)
     for name, source in sources.items():
-        report.left_out |= {f"{name}.{table}": [] for table in source.tables() if table not in named[name] and not _globbed(table, named[name])}
+        report.left_out |= {
+            f"{name}.{table}": [] for table in source.tables() if table not in named[name] and not _globbed(table, named[name])
+        }
     _check_subject_table(policy, report)
     return report
 
@@ -167,7 +171,9 @@ def _values(policy: Policy, table: str, schema: pa.Schema, source: Source) -> Fo
             fine = dates.parsable(values, format=rule.format)
             bad = pc.sum(pc.invert(fine)).as_py() or 0
             if bad > policy.checks.quarantine * len(values) and bad > 0.5 * len(values):
-                yield from _uncovered(path, fine, sample, f"a date rule, but no date{f' of the form {rule.format}' if rule.format else ''} are")
+                yield from _uncovered(
+                    path, fine, sample, f"a date rule, but no date{f' of the form {rule.format}' if rule.format else ''} are"
+                )
 
 
 def _uncovered(path: tuple[str, ...], fine: pa.Array, sample: pa.Table, words: str) -> Found:

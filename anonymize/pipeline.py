@@ -52,7 +52,7 @@ from anonymize.transform.methods import ARROW_TYPES
 from anonymize.transform.pseudonym import canonical, pseudonymize
 from anonymize.validate.counting import Staged
 from anonymize.validate.counting import facts as count_facts
-from anonymize.validate.gates import Verdict, judge
+from anonymize.validate.gates import judge
 from anonymize.validate.gates import require as require_gates
 
 
@@ -320,9 +320,7 @@ def _together(run: Run) -> Counts:
 
 def validate(run: Run) -> Counts:
     """Judge what is staged by every gate. Raises GateFailed, with each that failed, in words that a steward understands."""
-    counts = run.once("validate", lambda: _validate(run))
-    require_gates([Verdict(gate["gate"], gate["passed"], tuple(gate["words"])) for gate in counts["gates"]])
-    return counts
+    return run.once("validate", lambda: _validate(run))
 
 
 def _validate(run: Run) -> Counts:
@@ -335,12 +333,11 @@ def _validate(run: Run) -> Counts:
             "leaks": lambda: leak_gate(run, staged),
         }
     )
-    return {
-        "passed": sum(verdict.passed for verdict in verdicts),
-        "failed": sum(not verdict.passed for verdict in verdicts),
-        "gates": [verdict.asdict() for verdict in verdicts],
-        "facts": facts,
-    }
+    counts = {"gates": [verdict.asdict() for verdict in verdicts], "passed": sum(v.passed for v in verdicts), "facts": facts}
+    # What failed is on record, but not done: the next try is judged anew.
+    run.record.put("judged", counts)
+    require_gates(verdicts)
+    return counts
 
 
 # --------------------------------------------------------------------------------------------------------------- review and publish
@@ -352,6 +349,7 @@ def request_review(run: Run) -> Counts:
 
 
 def _request(run: Run) -> Counts:
+    validate(run)
     facts = releasing.facts(run)
     version = prepare(run.folder("stage"), facts)
     shown = {

@@ -28,7 +28,7 @@ def _counts(run: Run) -> list[str]:
     together = run.record.get("generalize") or {}
     if "k" in together:
         lines.append(f"k-anonymity: asked for {run.policy.privacy.k}, reached {together['k']}; {together['suppressed']:,} rows suppressed")
-    gates = (run.record.get("validate") or {}).get("gates", [])
+    gates = (run.record.get("judged") or {}).get("gates", [])
     lines += [f"gate {gate['gate']}: {'passed' if gate['passed'] else 'FAILED'} ({'; '.join(gate['words'][:2])})" for gate in gates]
     return lines
 

@@ -67,4 +67,12 @@ CLINICAL = [
     "The patient denies chest pain, shortness of breath, nausea or vomiting.",
     "Echocardiogram with an ejection fraction of 55% and mild mitral regurgitation.",
 ]
-SURVIVORS = ["Parkinson's disease", "Foley catheter", "Cushing's syndrome", "metoprolol 25 mg", "Babinski sign", "Crohn's disease", "INR of 2-3"]
+SURVIVORS = [
+    "Parkinson's disease",
+    "Foley catheter",
+    "Cushing's syndrome",
+    "metoprolol 25 mg",
+    "Babinski sign",
+    "Crohn's disease",
+    "INR of 2-3",
+]

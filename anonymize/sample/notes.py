@@ -51,7 +51,13 @@ class Writer:
     def name(self, person: Person) -> tuple[str, str]:
         """The patient's name: as it is, turned round, in capitals, by initial, misspelt."""
         given, family = person.given, person.family
-        forms = [f"{given} {family}", f"{family}, {given}", f"{given} {family}".upper(), f"{given[0]}. {family}", f"{family.upper()}, {given} M."]
+        forms = [
+            f"{given} {family}",
+            f"{family}, {given}",
+            f"{given} {family}".upper(),
+            f"{given[0]}. {family}",
+            f"{family.upper()}, {given} M.",
+        ]
         if len(family) > 7 and family.isalpha():
             at = len(family) // 2
             forms.append(f"{given} {family[:at]}{family[at + 1 :]}")
@@ -112,7 +118,9 @@ def _discharge(note: Note, writer: Writer) -> None:
     note.say("NAME: ", writer.name(person), "\nMEDICAL RECORD #: ", writer.mrn(person), "\nDOB: ", writer.day(person.birth))
     note.say("\nADMITTED: ", writer.day(stay.admitted), "\nDISCHARGED: ", writer.day(stay.discharged))
     note.say("\nATTENDING: ", ("name", stay.provider), ", M.D.\n\nHOSPITAL COURSE\n")
-    note.say("This is a ", _age(note), "-year-old ", "female" if person.sex == "F" else "male", " with ", stay.diagnoses[0][1].lower(), ". ")
+    note.say(
+        "This is a ", _age(note), "-year-old ", "female" if person.sex == "F" else "male", " with ", stay.diagnoses[0][1].lower(), ". "
+    )
     _clinical(note, writer, 4)
     prefix, family = writer.title(person)
     note.say(prefix, ("name", family), " was discharged home with her family.\n" if person.sex == "F" else " was discharged home.\n")
@@ -147,14 +155,23 @@ def _radiology(note: Note, writer: Writer) -> None:
 def _telephone(note: Note, writer: Writer) -> None:
     person = note.person
     note.say("TELEPHONE ENCOUNTER ", writer.day(note.written), "\n", ("name", person.relative), " (", person.relation, ") called about ")
-    note.say(("name", f"{person.given} {person.family}"), ". Callback number ", writer.phone(person), ", e-mail ", ("email", person.email), ".\n")
+    note.say(
+        ("name", f"{person.given} {person.family}"), ". Callback number ", writer.phone(person), ", e-mail ", ("email", person.email), ".\n"
+    )
     _clinical(note, writer, 2)
     note.say("Member ID ", ("health-plan", person.plan), ".\n")
 
 
 def _letter(note: Note, writer: Writer) -> None:
     person = note.person
-    note.say(("facility", writer.rnd.choice(bank.HOSPITALS)), "\n", writer.day(note.written), "\n\n", ("name", f"{person.given} {person.family}"), "\n")
+    note.say(
+        ("facility", writer.rnd.choice(bank.HOSPITALS)),
+        "\n",
+        writer.day(note.written),
+        "\n\n",
+        ("name", f"{person.given} {person.family}"),
+        "\n",
+    )
     note.say(("address", person.street), "\n", ("address", f"{person.city}, {person.state} {person.zip}"), "\n\nDear ")
     prefix, family = writer.title(person)
     note.say(prefix, ("name", family), ",\n\nThank you for your visit on ", writer.day(note.stay.admitted), ". ")

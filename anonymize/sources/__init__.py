@@ -34,4 +34,3 @@ def open_source(name: str, settings: SqlSource | FileSource | FhirSource, policy
     from anonymize.sources.files import FileFolder
 
     return FileFolder(name, folder, settings)
-

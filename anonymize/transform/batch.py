@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,9 +77,13 @@ class Deidentify:
         from anonymize.transform.text import scrub
 
         texts = [text or "" for text in column.to_pylist()]
-        findings = build(self.text).find(texts, _records(batch))
+        records = _records(batch)
+        findings = build(self.text).find(texts, records)
         days = offset.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-        scrubbed, found = scrub(column, findings, shift_days=days, replace=self.text.replace, key=self.key, subjects=batch[KEY])
+        names = [_names(record) for record in records]
+        scrubbed, found = scrub(
+            column, findings, shift_days=days, replace=self.text.replace, key=self.key, subjects=batch[KEY], names=names
+        )
         for total, more in zip(counts, found, strict=True):
             for kind, number in more.items():
                 total[kind] = total.get(kind, 0) + number
@@ -93,6 +98,10 @@ def _records(batch: pa.RecordBatch) -> list[list[Identifier]]:
         [Identifier(Kind(i["kind"]), i["value"], i["column"]) for i in record or [] if i["kind"] in known]
         for record in batch[IDENTIFIERS].to_pylist()
     ]
+
+
+def _names(record: list[Identifier]) -> frozenset[str]:
+    return frozenset(word.lower() for item in record if item.kind is Kind.NAME for word in re.findall(r"[^\W\d_]+", item.value))
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,15 @@ class Tag(Operator):
     """`[NAME]` in the place of a name; a written date is moved where the subject's shift is known; an age is coded."""
 
     def operate(self, text: str, params: dict[str, Any] | None = None) -> str:
-        """params: kind (Kind), days (int, 0: unknown)."""
+        """params: kind (Kind), days (int, 0: unknown), names (the subject's, lower case, that no date may spell)."""
         kind, days = (params or {})["kind"], (params or {}).get("days", 0)
         if kind is Kind.AGE:
             return "90+"
         moved = shift_written(text, days) if kind is Kind.DATE and days else None
-        return moved if moved is not None else str(kind.tag)
+        # A date that moves into May must not tell the name of somebody called May.
+        names = (params or {}).get("names", frozenset())
+        tells = moved is None or any(word.lower() in names for word in re.findall(r"[A-Za-z]+", moved))
+        return str(kind.tag) if tells else str(moved)
 
     def validate(self, params: dict[str, Any] | None = None) -> None:
         """Nothing to check: the pipeline makes the parameters."""
@@ -63,23 +66,24 @@ def scrub(
     replace: str = "tags",
     key: Key | None = None,
     subjects: pa.Array | None = None,
+    names: Sequence[frozenset[str]] | None = None,
 ) -> tuple[pa.Array, list[dict[str, int]]]:
     """Replace every finding; all other characters stay.
 
     texts: string, length n, null stays null; findings: of each text, sorted, not overlapping; shift_days: int64, length n, 0 where unknown;
-    replace: `tags` or `surrogates` (which need `key`, and `subjects`: string, length n).
+    replace: `tags` or `surrogates` (which need `key`, and `subjects`: string, length n); names: of each text's subject, lower case words.
     Returns the scrubbed texts, and the number of findings a kind in each. Raises ValueError where surrogates are asked for without a key.
     """
     if replace == "surrogates" and key is None:
         raise ValueError("surrogates need a key")
     operator: Operator = Surrogate() if replace == "surrogates" else Tag()
     secret = key.derive("surrogate") if key is not None and replace == "surrogates" else b""
-    names = subjects.to_pylist() if subjects is not None else [None] * len(texts)
+    whose = subjects.to_pylist() if subjects is not None else [None] * len(texts)
     scrubbed: list[str | None] = []
     counts: list[dict[str, int]] = []
     for index, (text, found) in enumerate(zip(texts.to_pylist(), findings, strict=True)):
         days = int(shift_days[index]) if shift_days is not None else 0
-        given = {"days": days, "secret": secret, "subject": names[index] or ""}
+        given = {"days": days, "secret": secret, "subject": whose[index] or "", "names": names[index] if names else frozenset()}
         scrubbed.append(None if text is None else _replaced(text, found, operator, given))
         counts.append(_counted(found) if text is not None else {})
     return pa.array(scrubbed, pa.string()), counts

@@ -19,7 +19,18 @@ from anonymize.publish import open_version
 from anonymize.run import Run, exclusive
 from tests.road import hospital
 
-STEPS = ["check", "extract.note", "collect", "deidentify.stay", "generalize.patient", "stage.note", "validate", "request", "review", "publish"]
+STEPS = [
+    "check",
+    "extract.note",
+    "collect",
+    "deidentify.stay",
+    "generalize.patient",
+    "stage.note",
+    "validate",
+    "request",
+    "review",
+    "publish",
+]
 
 
 @pytest.fixture
@@ -172,7 +183,9 @@ def test_a_file_that_changed_after_the_decision_is_not_published(folder: Path) -
 def test_the_leak_gate_stops_a_column_of_names_and_says_no_name(folder: Path) -> None:
     with sqlite3.connect(folder / "ehr.db") as db:
         db.execute("ALTER TABLE stays ADD COLUMN handover TEXT")
-        db.execute("UPDATE stays SET handover = (SELECT 'for ' || given || ' ' || family FROM patients p WHERE p.patient_id = stays.patient_id)")
+        db.execute(
+            "UPDATE stays SET handover = (SELECT 'for ' || given || ' ' || family FROM patients p WHERE p.patient_id = stays.patient_id)"
+        )
     text = hospital.POLICY.replace("      ward: plain\n", "      ward: plain\n      handover: plain\n")
     run = Run.open(load(hospital.policy(folder, text)))
     with pytest.raises(GateFailed, match=r"stay\.handover") as raised:
@@ -194,7 +207,9 @@ def test_a_column_new_at_the_source_stays_out_and_is_recorded(folder: Path) -> N
 
 def test_too_many_malformed_records_end_the_run(folder: Path) -> None:
     run = Run.open(load(hospital.policy(folder, hospital.POLICY.replace("quarantine: 0.05", "quarantine: 0.001"))))
-    with pytest.raises(QuarantineBudgetExceeded, match=r"extract stay: 1 of 120 records quarantined \(1 not-date \(admitted\); first rows 13\)") as raised:
+    with pytest.raises(
+        QuarantineBudgetExceeded, match=r"extract stay: 1 of 120 records quarantined \(1 not-date \(admitted\); first rows 13\)"
+    ) as raised:
         pipeline.to_review(run)
     assert "02-30" not in str(raised.value)
 
