@@ -15,6 +15,7 @@ from anonymize.errors import PolicyError, Problem, SourceError
 from anonymize.hierarchies import build
 from anonymize.policy.loader import nearest
 from anonymize.policy.model import Method, Policy, Role, Rule
+from anonymize.safe_harbor import Coverage, coverage
 from anonymize.sources import Connections, Source, open_source
 from anonymize.sources.base import ROW
 from anonymize.transform import accepts, dates, needs_subject
@@ -26,12 +27,13 @@ SAMPLE_ROWS = 2_000
 @dataclass
 class Report:
     """What a check found. left_out: tables and columns of the sources that the policy does not name; looked_up: columns whose values are
-    searched for in texts; problems: what stops a run; warnings: what a steward should look at."""
+    searched for in texts; problems: what stops a run; warnings: what a steward should look at; coverage: Safe Harbor's 18 identifiers."""
 
     left_out: dict[str, list[str]] = field(default_factory=dict)
     looked_up: dict[str, list[str]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
+    coverage: list[Coverage] = field(default_factory=list)
 
     def counts(self) -> dict[str, Any]:
         """For a run's record: names of tables and columns, no value."""
@@ -40,11 +42,10 @@ class Report:
     def text(self) -> str:
         """For a person."""
         lines = ["stays out, because the policy does not name it:"]
-        lines += [f"  {table}: {', '.join(columns) or 'the whole table'}" for table, columns in sorted(self.left_out.items())] or [
-            "  nothing"
-        ]
+        lines += [f"  {table}: {', '.join(columns) or 'the whole table'}" for table, columns in sorted(self.left_out.items())] or ["  nothing"]
         lines += ["looked up in the subject's texts, and by the leak gate:"]
         lines += [f"  {table}: {', '.join(columns)}" for table, columns in sorted(self.looked_up.items()) if columns] or ["  nothing"]
+        lines += ["Safe Harbor's 18 identifiers:", *(f"  {one}" for one in self.coverage)] if self.coverage else []
         for title, found in (("look at", self.warnings), ("cannot be honoured", self.problems)):
             lines += [f"{title}:", *(f"  {problem}" for problem in found)] if found else []
         return "\n".join(lines)
@@ -68,11 +69,23 @@ def check(policy: Policy, connections: Connections | None = None) -> Report:
         named[name].add(policy.tables[table].from_ or table)
         _check_table(policy, table, sources[name], report)
     for name, source in sources.items():
-        report.left_out |= {
-            f"{name}.{table}": [] for table in source.tables() if table not in named[name] and not _globbed(table, named[name])
-        }
+        report.left_out |= {f"{name}.{table}": [] for table in source.tables() if table not in named[name] and not _globbed(table, named[name])}
     _check_subject_table(policy, report)
+    _check_profile(policy, report)
     return report
+
+
+def _check_profile(policy: Policy, report: Report) -> None:
+    """Under Safe Harbor each violation stops the run; under an expert's determination it is for the expert to look at."""
+    if policy.profile == "none":
+        return
+    report.coverage = coverage(policy, report.left_out)
+    strict = policy.profile == "hipaa-safe-harbor"
+    for one in report.coverage:
+        for table, column, what in one.violated:
+            path = ("tables", table, "columns", column)
+            words = what if strict else f"needs the expert's word: {what}"
+            (report.problems if strict else report.warnings).append(Problem(policy.where(*path), ".".join(path), words))
 
 
 def _globbed(table: str, named: set[str]) -> bool:
@@ -100,7 +113,7 @@ def _check_table(policy: Policy, table: str, source: Source, report: Report) -> 
     report.looked_up[table] = [f"{column} ({kind})" for column, kind in searched_kinds(policy, table).items()]
     problems = [*_names(policy, table, schema), *_types(policy, table, schema)]
     if not problems:
-        problems = list(_values(policy, table, schema, source))
+        problems = list(_values(policy, table, source))
     for path, what in problems:
         report.problems.append(Problem(policy.where(*path), ".".join(path), what))
     for path, what in _suspicions(policy, table):
@@ -116,7 +129,8 @@ def _names(policy: Policy, table: str, schema: pa.Schema) -> Found:
         if column not in schema.names:
             yield ("tables", table, "columns", column), f"the source has no such column.{nearest(column, schema.names)}"
     if subject is not None and subject not in schema.names:
-        hint = f"the subject key '{subject}' is no column of the source.{nearest(subject, schema.names)} Say 'subject: COLUMN', or 'subject: null'"
+        hint = f"the subject key '{subject}' is no column of the source.{nearest(subject, schema.names)} "
+        hint += "Say 'subject: COLUMN', or 'subject: null' for a table that is not about subjects"
         yield ("tables", table), hint
     published: dict[str, str] = {}
     for column, rule in spec.columns.items():
@@ -155,13 +169,15 @@ def _hierarchy_problem(policy: Policy, rule: Rule, type: pa.DataType) -> str | N
     return None
 
 
-def _values(policy: Policy, table: str, schema: pa.Schema, source: Source) -> Found:
+def _values(policy: Policy, table: str, source: Source) -> Found:
     """Rules that depend on values, held against a sample: dates that are text, hierarchies that must cover what is there."""
     spec = policy.tables[table]
     wanted = [c for c, rule in spec.columns.items() if rule.role is Role.QUASI or rule.method in (Method.SHIFT, Method.YEAR)]
     types = {c: ARROW_TYPES[str(spec.columns[c].type)] for c in wanted if spec.columns[c].type}
     sample = _sample(source, spec.from_ or table, wanted, spec.query, types)
-    for column in wanted if sample is not None else ():
+    if sample is None:
+        return
+    for column in wanted:
         rule, values = spec.columns[column], sample[column].combine_chunks()
         path = ("tables", table, "columns", column)
         if rule.role is Role.QUASI:
@@ -171,9 +187,7 @@ def _values(policy: Policy, table: str, schema: pa.Schema, source: Source) -> Fo
             fine = dates.parsable(values, format=rule.format)
             bad = pc.sum(pc.invert(fine)).as_py() or 0
             if bad > policy.checks.quarantine * len(values) and bad > 0.5 * len(values):
-                yield from _uncovered(
-                    path, fine, sample, f"a date rule, but no date{f' of the form {rule.format}' if rule.format else ''} are"
-                )
+                yield from _uncovered(path, fine, sample, f"a date rule, but no date{f' of the form {rule.format}' if rule.format else ''} are")
 
 
 def _uncovered(path: tuple[str, ...], fine: pa.Array, sample: pa.Table, words: str) -> Found:

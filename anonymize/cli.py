@@ -108,6 +108,23 @@ def check_command(policy_file: Path) -> None:
         raise PolicyError(report.problems)
 
 
+@cli.command("draft")
+@click.argument("source")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the policy here and not to the terminal.")
+def draft_command(source: str, output: Path | None) -> None:
+    """Write a first policy from a live SOURCE: a database's URL, or a folder of CSV, Parquet, NDJSON or FHIR files."""
+    from anonymize.draft import draft
+
+    text = draft(source)
+    if output is None:
+        click.echo(text, nl=False)
+    elif output.exists():
+        raise click.UsageError(f"{output} exists already")
+    else:
+        output.write_text(text, encoding="utf-8")
+        click.echo(f"wrote {output}. Read every line, then: anonymize check {output}")
+
+
 @cli.command("discard")
 @click.argument("name", metavar="RUN")
 def discard_command(name: str) -> None:

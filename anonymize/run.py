@@ -230,6 +230,4 @@ def _unchanged(begun: Counts, policy: Policy, key: Key) -> None:
     for what, now in (("policy_sha256", policy.sha256), ("key_id", key.id)):
         if begun[what] != now:
             word = "policy" if what == "policy_sha256" else "key"
-            raise AnonymizeError(
-                f"the {word} changed since run '{begun['id']}' began. Start a new run: anonymize run --fresh {policy.file}"
-            )
+            raise AnonymizeError(f"the {word} changed since run '{begun['id']}' began. Start a new run: anonymize run --fresh {policy.file}")

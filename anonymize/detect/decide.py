@@ -102,13 +102,7 @@ def _completed(text: str, findings: list[Finding]) -> list[Finding]:
 
 def _can_be_name(token: str, gap: str) -> bool:
     word = token.lower()
-    if (
-        not token[0].isupper()
-        or word in _BESIDE
-        or "\n" in gap
-        or not _NAME_JOIN.fullmatch(gap)
-        or (gap.strip() in (".",) and len(token) > 1)
-    ):
+    if not token[0].isupper() or word in _BESIDE or "\n" in gap or not _NAME_JOIN.fullmatch(gap) or (gap.strip() in (".",) and len(token) > 1):
         return False
     if len(token) == 1:
         return True
@@ -127,9 +121,7 @@ def _again(text: str, findings: Sequence[Finding]) -> list[Finding]:
     }
     if not sure:
         return []
-    words = {
-        form for word in sure for form in ((word,) if word.lower() in safe_words() else (word, word.title(), word.upper(), word.lower()))
-    }
+    words = {form for word in sure for form in ((word,) if word.lower() in safe_words() else (word, word.title(), word.upper(), word.lower()))}
     found = []
     for token in _TOKEN.finditer(text):
         parts = token.group().replace("’", "'").removesuffix("'s")

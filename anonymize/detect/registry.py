@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any, cast
 
 from anonymize.detect.base import Finding, Identifier, TextDetector
 from anonymize.detect.decide import decide
@@ -76,14 +77,18 @@ def _presidio(name: str) -> Batch:
     """A Presidio recognizer as a detector."""
     import logging
 
+    from presidio_analyzer import EntityRecognizer
+
     from anonymize.detect.patterns import PatternRules
     from anonymize.detect.suspects import SafeWordFilter
 
     logging.getLogger("presidio-analyzer").setLevel(logging.ERROR)
-    recognizer = {"patterns": PatternRules, "safe-words": SafeWordFilter}[name]()
+    recognizer: EntityRecognizer = {"patterns": PatternRules, "safe-words": SafeWordFilter}[name]()
 
     def find(texts: Sequence[str], records: Sequence[Sequence[Identifier]]) -> list[list[Finding]]:  # noqa: ARG001
-        entities = recognizer.supported_entities
-        return [[Finding(Kind(r.entity_type), r.start, r.end, r.score, name) for r in recognizer.analyze(text, entities)] for text in texts]
+        entities, nothing = recognizer.supported_entities, cast(Any, None)  # our recognizers read the text alone
+        return [
+            [Finding(Kind(r.entity_type), r.start, r.end, r.score, name) for r in recognizer.analyze(text, entities, nothing)] for text in texts
+        ]
 
     return find

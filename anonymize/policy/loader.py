@@ -22,7 +22,10 @@ _PASSWORD = re.compile(r"://[^/@:${}]+:(?!\$\{)[^@/]+@")
 
 
 def load(path: Path | str) -> Policy:
-    """Read a policy. Raises PolicyError with every problem found: file:line, the path in the policy, what is wrong, the nearest valid word."""
+    """Read a policy.
+
+    Raises PolicyError with every problem found: file:line, the path in the policy, what is wrong, the nearest valid word.
+    """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -93,9 +96,9 @@ def _own_rules(plain: dict[str, Any], lines: dict[Path_, int], path: Path) -> li
     for table, spec in tables.items() if isinstance(tables, dict) else ():
         columns = spec.get("columns") if isinstance(spec, dict) else None
         for column, rule in columns.items() if isinstance(columns, dict) else ():
-            what = _short_form_problem(rule)
-            if what:
-                problems.append(_problem(path, lines, ("tables", table, "columns", column), what))
+            wrong = _short_form_problem(rule)
+            if wrong:
+                problems.append(_problem(path, lines, ("tables", table, "columns", column), wrong))
     return problems
 
 
@@ -113,7 +116,7 @@ def _short_form_problem(rule: Any) -> str | None:
         return f"no method '{rest[0]}'.{nearest(rest[0], list(METHODS[role]))}"
     if len(rest) > 1:
         return f"'{' '.join(rest[1:])}' is one word too many: a short form is ROLE [METHOD] [ARGUMENT]"
-    if rest and ARGUMENT[method] == "kind" and rest[0] not in set(Kind):
+    if rest and ARGUMENT.get(method) == "kind" and rest[0] not in set(Kind):
         return f"no method or kind '{rest[0]}'.{nearest(rest[0], [*METHODS[role], *Kind])}"
     return None
 
@@ -182,7 +185,8 @@ def _allowed(at: Path_, plain: Any) -> list[str]:
         models |= {3: model.Table, 5: model.Rule}
     elif at[0] == "sources" and len(at) == 3:
         kind = plain["sources"][at[1]].get("type")
-        models[3] = {"sql": model.SqlSource, "fhir": model.FhirSource}.get(kind, model.FileSource)
+        of_kind: dict[str, type[BaseModel]] = {"sql": model.SqlSource, "fhir": model.FhirSource}
+        models[3] = of_kind.get(kind, model.FileSource)
     elif len(at) == 2 and at[0] in Policy.model_fields:
         inner = Policy.model_fields[at[0]].annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):

@@ -37,9 +37,7 @@ class Release:
     manifest: Manifest
 
 
-def table_facts(
-    policy: Policy, table: str, stage: Path, subjects: Path | None = None, *, levels: dict[str, str] | None = None
-) -> TableFact:
+def table_facts(policy: Policy, table: str, stage: Path, subjects: Path | None = None, *, levels: dict[str, str] | None = None) -> TableFact:
     """What is known of a staged table: its columns, rows and distinct subjects.
 
     stage: the table's folder of Parquet files; subjects: the folder of `__subject` files beside it, None where the table is not about
@@ -135,8 +133,7 @@ def _manifest(files: list[FileFact], facts: ReleaseFacts, decision: review.Decis
         raise StoreError(f"{strange[0]} is staged but of no table of this release. Only what the policy names leaves")
     content = content_sha256(data)
     tables = tuple(
-        table.model_copy(update={"files": tuple(_published(f) for f in data if f.path.startswith(f"{table.name}/"))})
-        for table in facts.tables
+        table.model_copy(update={"files": tuple(_published(f) for f in data if f.path.startswith(f"{table.name}/"))}) for table in facts.tables
     )
     return Manifest(
         version=version_name(facts.started, content),

@@ -81,7 +81,7 @@ class Writer:
 
 def write_notes(hospital: Hospital) -> list[Note]:
     """A note for most stays, of six kinds."""
-    notes = []
+    notes: list[Note] = []
     writer = Writer(hospital.random)
     for person in hospital.patients:
         for stay in person.stays:
@@ -118,9 +118,7 @@ def _discharge(note: Note, writer: Writer) -> None:
     note.say("NAME: ", writer.name(person), "\nMEDICAL RECORD #: ", writer.mrn(person), "\nDOB: ", writer.day(person.birth))
     note.say("\nADMITTED: ", writer.day(stay.admitted), "\nDISCHARGED: ", writer.day(stay.discharged))
     note.say("\nATTENDING: ", ("name", stay.provider), ", M.D.\n\nHOSPITAL COURSE\n")
-    note.say(
-        "This is a ", _age(note), "-year-old ", "female" if person.sex == "F" else "male", " with ", stay.diagnoses[0][1].lower(), ". "
-    )
+    note.say("This is a ", _age(note), "-year-old ", "female" if person.sex == "F" else "male", " with ", stay.diagnoses[0][1].lower(), ". ")
     _clinical(note, writer, 4)
     prefix, family = writer.title(person)
     note.say(prefix, ("name", family), " was discharged home with her family.\n" if person.sex == "F" else " was discharged home.\n")

@@ -114,9 +114,7 @@ class FhirFolder:
                 break
         return sorted(empty)
 
-    def _batches(
-        self, mapped: Mapped, columns: dict[str, Column], types: Mapping[str, pa.DataType]
-    ) -> Iterator[pa.RecordBatch | Malformed]:
+    def _batches(self, mapped: Mapped, columns: dict[str, Column], types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch | Malformed]:
         rows: list[int] = []
         values: list[list[str | None]] = []
         number = size = 0
@@ -144,9 +142,7 @@ class FhirFolder:
 
     def _files(self, resource: str) -> list[Path]:
         return sorted(
-            file
-            for end in (".ndjson", ".ndjson.gz")
-            for file in (*self.path.glob(f"{resource}.*{end}"), *self.path.glob(f"{resource}{end}"))
+            file for end in (".ndjson", ".ndjson.gz") for file in (*self.path.glob(f"{resource}.*{end}"), *self.path.glob(f"{resource}{end}"))
         )
 
 

@@ -46,9 +46,7 @@ class FileFolder:
         if self.path.is_file():
             return [_stem(self.path)]
         files = {_stem(file) for file in self.path.iterdir() if file.name.lower().endswith(suffixes)}
-        folders = {
-            folder.name for folder in self.path.iterdir() if folder.is_dir() and any(f.name.endswith(suffixes) for f in folder.iterdir())
-        }
+        folders = {folder.name for folder in self.path.iterdir() if folder.is_dir() and any(f.name.endswith(suffixes) for f in folder.iterdir())}
         return sorted(files | folders)
 
     def schema(self, table: str, query: str | None = None) -> pa.Schema:

@@ -30,9 +30,7 @@ class SqlDatabase:
             self._url = _located(sa.engine.make_url(url), folder)
             self._engine = sa.create_engine(self._url, pool_pre_ping=True)
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ModuleNotFoundError, ValueError):
-            raise SourceError(
-                f"source '{name}': its URL is none that SQLAlchemy knows here (dialect://user:password@host/database)"
-            ) from None
+            raise SourceError(f"source '{name}': its URL is none that SQLAlchemy knows here (dialect://user:password@host/database)") from None
         if self._url.get_backend_name() == "sqlite" and not Path(self._url.database or "").is_file():
             raise SourceError(f"source '{name}': there is no SQLite file {self._url.database}")
 
@@ -146,9 +144,7 @@ def connection_url(connection: str, connections: Callable[[str], str] | None) ->
         )
         found = url.render_as_string(hide_password=False)
     # Airflow's types are not SQLAlchemy's dialects.
-    return re.sub(r"^(postgres|postgresql)(?=:)", "postgresql+psycopg", re.sub(r"^mssql(?=:)", "mssql+pyodbc", found)).split("?__extra__")[
-        0
-    ]
+    return re.sub(r"^(postgres|postgresql)(?=:)", "postgresql+psycopg", re.sub(r"^mssql(?=:)", "mssql+pyodbc", found)).split("?__extra__")[0]
 
 
 def arrow_type(type: sa.types.TypeEngine[Any]) -> pa.DataType | None:
@@ -157,6 +153,7 @@ def arrow_type(type: sa.types.TypeEngine[Any]) -> pa.DataType | None:
         (sa.types.Boolean, pa.bool_()),
         (sa.types.Integer, pa.int64()),
         (sa.types.Numeric, pa.float64()),
+        (sa.types.Float, pa.float64()),
         (sa.types.DateTime, pa.timestamp("us", "UTC" if getattr(type, "timezone", False) else None)),
         (sa.types.Date, pa.date32()),
         (sa.types.LargeBinary, None),

@@ -81,9 +81,7 @@ class Deidentify:
         findings = build(self.text).find(texts, records)
         days = offset.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
         names = [_names(record) for record in records]
-        scrubbed, found = scrub(
-            column, findings, shift_days=days, replace=self.text.replace, key=self.key, subjects=batch[KEY], names=names
-        )
+        scrubbed, found = scrub(column, findings, shift_days=days, replace=self.text.replace, key=self.key, subjects=batch[KEY], names=names)
         for total, more in zip(counts, found, strict=True):
             for kind, number in more.items():
                 total[kind] = total.get(kind, 0) + number

@@ -16,7 +16,6 @@ from anonymize.policy.model import Kind
 from anonymize.transform.surrogates import surrogate
 from anonymize.transform.written_dates import shift_written
 
-
 _BIRTH = re.compile(r"(?i)\b(?:d\.?o\.?b\b|born|birth)[^\n]*$")
 
 

@@ -56,9 +56,7 @@ def _written(tokens: Tokens, month: Ints, a: Ints, b: Ints, c: Ints) -> list[tup
     x, y, z = number[a], number[b], number[c]
     full_first, full_last = size[a] == 4, size[c] == 4
     signs = np.isin(tokens.buffer[tokens.end[a]], [ord("/"), ord("-"), ord(".")])
-    short = (size[c] == 2) & (
-        (signs & np.isin(tokens.buffer[tokens.end[b]], [ord("/"), ord("-"), ord(".")])) | (month[a] > 0) | (month[b] > 0)
-    )
+    short = (size[c] == 2) & ((signs & np.isin(tokens.buffer[tokens.end[b]], [ord("/"), ord("-"), ord(".")])) | (month[a] > 0) | (month[b] > 0))
     plain, found = (month[a] == 0) & (month[b] == 0) & (size[b] <= 2) & (size[b] > 0), []
     for years, usable in ((z, full_last), (1900 + z, short), (2000 + z, short)):
         found += [

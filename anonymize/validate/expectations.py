@@ -79,9 +79,7 @@ def _row_expectations(expected: Expected) -> list[tuple[str, str, Any]]:
             bounds = {"min_value": rule.bottom, "max_value": rule.top}
             found.append((name, "lies within its codes", gxe.ExpectColumnValuesToBeBetween(column=name, **bounds)))
         if rule.hierarchy == "us-zip3":
-            found.append(
-                (name, "is a generalized ZIP", gxe.ExpectColumnValuesToMatchRegex(column=name, regex=r"^(\d{3}|\d{2}\*|\d\*\*|\*)$"))
-            )
+            found.append((name, "is a generalized ZIP", gxe.ExpectColumnValuesToMatchRegex(column=name, regex=r"^(\d{3}|\d{2}\*|\d\*\*|\*)$")))
         if rule.hierarchy == "age":
             found.append(
                 (
@@ -102,9 +100,7 @@ def _count_expectations(expected: Expected) -> list[tuple[str, Any, pd.DataFrame
     found.append(("every extracted row is published or accounted for", _between("unaccounted", 0, 0), frame))
     if expected.classes is not None and expected.classes.sizes:
         frame = pd.DataFrame({"subjects": expected.classes.sizes, "classes": expected.classes.classes})
-        found.append(
-            (f"every equivalence class holds {expected.k} subjects or more", hold_k()(column="subjects", min_value=expected.k), frame)
-        )
+        found.append((f"every equivalence class holds {expected.k} subjects or more", hold_k()(column="subjects", min_value=expected.k), frame))
     if expected.last is not None:
         fallen = (expected.last["rows"] - now["rows"]) / max(expected.last["rows"], 1)
         frame = pd.DataFrame({"fallen": [fallen]})

@@ -146,9 +146,7 @@ class Reader:
         hashes = features.pair_hashes(self.hasher, tokens.hash[first[both]], tokens.hash[second[both]])
         yield self._passing(OTHER, tokens.row[first[both]], hashes)
 
-    def _numbers(
-        self, row: Ints, value: U64, digits: Ints, anybody: Bools, trials: Ints, times: Ints | None = None
-    ) -> Iterator[Occurrences]:
+    def _numbers(self, row: Ints, value: U64, digits: Ints, anybody: Bools, trials: Ints, times: Ints | None = None) -> Iterator[Occurrences]:
         long = digits >= SHORTEST_NUMBER
         row, value, digits, anybody = row[long], value[long], digits[long], anybody[long] & (digits[long] >= SHORTEST_DISTINCT)
         weights = None if times is None else times[row[anybody]]

@@ -68,4 +68,4 @@ def test_a_key_pickles_and_prints_without_its_bytes(key: Key, monkeypatch: pytes
     assert secret.encode() not in pickled
     assert key.derive("pseudonym") not in pickled
     assert secret not in repr(key)
-    assert pickle.loads(pickled).derive("pseudonym") == key.derive("pseudonym")  # noqa: S301
+    assert pickle.loads(pickled).derive("pseudonym") == key.derive("pseudonym")

@@ -1,0 +1,83 @@
+"""HIPAA's Safe Harbor, held against a policy: each of the 18 identifiers is covered, or named.
+
+Source: 45 CFR 164.514(b)(2)(i)(A)-(R); the table stands in `policy/profiles.yaml`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from anonymize.detect.columns import guess
+from anonymize.policy.model import Kind, Method, Policy, Role, Rule
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """One identifier's standing. covered: `table.column` (method) that hold it and are treated as the law asks; held_back: columns of the
+    sources that the policy does not name; violated: (table, column, what is wrong). With none of them no column of the kind is known."""
+
+    letter: str
+    name: str
+    covered: tuple[str, ...]
+    held_back: tuple[str, ...]
+    violated: tuple[tuple[str, str, str], ...]
+
+    def __str__(self) -> str:
+        if self.violated:
+            state = "VIOLATED by " + ", ".join(f"{table}.{column}" for table, column, _ in self.violated)
+        elif self.covered or self.held_back:
+            state = "covered: " + ", ".join([*self.covered, *(f"{column} (stays out)" for column in self.held_back)])
+        else:
+            state = "no column of this kind is known: confirm that the sources hold none"
+        return f"({self.letter}) {self.name}: {state}"
+
+
+def coverage(policy: Policy, left_out: Mapping[str, Sequence[str]]) -> list[Coverage]:
+    """All 18 in order. left_out: table -> columns of the live source that the policy does not name."""
+    found = []
+    for entry in _identifiers():
+        kinds = {Kind(kind) for kind in entry["kinds"]}
+        rules = [(table, column, rule) for table, spec in policy.tables.items() for column, rule in spec.columns.items()]
+        about = [(table, column, rule) for table, column, rule in rules if _kind(column, rule) in kinds]
+        held = [f"{table}.{column}" for table, columns in left_out.items() for column in columns if (g := guess(column)) and g.kind in kinds]
+        wrong = [(table, column, _words(entry, rule)) for table, column, rule in about if not _allowed(entry, rule)]
+        right = [f"{table}.{column} ({rule.method})" for table, column, rule in about if _allowed(entry, rule)]
+        found.append(Coverage(entry["letter"], entry["name"], tuple(right), tuple(held), tuple(wrong)))
+    return found
+
+
+def _kind(column: str, rule: Rule) -> Kind | None:
+    """What PHI a column holds: as the policy says, as its role says, or as its name says."""
+    if rule.kind is not None:
+        return rule.kind
+    if rule.role is Role.DATE or (rule.hierarchy or "").split(":")[0] in ("date", "birth-year", "age"):
+        return Kind.DATE
+    if (rule.hierarchy or "").startswith("us-zip"):
+        return Kind.ADDRESS
+    guessed = guess(column)
+    return guessed.kind if guessed else Kind.ID if rule.role is Role.IDENTIFIER else None
+
+
+def _allowed(entry: Mapping[str, Any], rule: Rule) -> bool:
+    if rule.method is Method.GENERALIZE:
+        return f"generalize {(rule.hierarchy or '').split(':')[0]}" in entry["allowed"]
+    if rule.method is Method.CODE:
+        return "code 90" in entry["allowed"] and rule.top is not None and rule.top <= 90
+    return rule.method.value in entry["allowed"]
+
+
+def _words(entry: Mapping[str, Any], rule: Rule) -> str:
+    how = f"{rule.method}{' ' + rule.hierarchy if rule.hierarchy else ''}"
+    return f"'{how}' is not Safe Harbor for ({entry['letter']}) {entry['name'].lower()}. It takes: {', '.join(entry['allowed'])}"
+
+
+@cache
+def _identifiers() -> list[dict[str, Any]]:
+    text = (files("anonymize.policy") / "profiles.yaml").read_text(encoding="utf-8")
+    return list(YAML(typ="safe").load(text))

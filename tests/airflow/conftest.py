@@ -1,0 +1,153 @@
+"""One Airflow for all tests of this room: started as `make airflow` starts it, with a folder and ports of its own, and ended that way."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import requests
+
+from tests.airflow import ward
+from tests.conftest import KEY, ROOT
+
+AIRFLOW_KEY = "key-of-the-secrets-backend-0123456789abcdef"
+ENDED = ("success", "failed")
+
+
+@dataclass
+class Airflow:
+    """What a client of the REST API sees. folder: holds source, policies, workspace, store and Airflow's home."""
+
+    folder: Path
+    port: int
+    said: Path
+    tokens: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    def call(self, method: str, path: str, body: Any = None, *, user: str = "admin", **options: Any) -> Any:
+        headers = {"Authorization": f"Bearer {self.token(user)}", "Accept": "application/json"}
+        url = f"http://127.0.0.1:{self.port}/api/v2/{path}"
+        answer = requests.request(method, url, json=body, headers=headers, timeout=30, **options)
+        assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text[:500]}"
+        return answer.json()
+
+    def token(self, user: str) -> str:
+        if user not in self.tokens:
+            password = json.loads((self.home / "simple_auth_manager_passwords.json.generated").read_text())[user]
+            url = f"http://127.0.0.1:{self.port}/auth/token"
+            self.tokens[user] = requests.post(url, json={"username": user, "password": password}, timeout=30).json()["access_token"]
+        return self.tokens[user]
+
+    def trigger(self, dag: str, **params: Any) -> str:
+        self.call("PATCH", f"dags/{dag}", {"is_paused": False})
+        return str(self.call("POST", f"dags/{dag}/dagRuns", {"logical_date": None, "conf": params})["dag_run_id"])
+
+    def states(self, dag: str, run: str) -> dict[str, str | None]:
+        """The state of each task, `extract[patient]` where it is mapped."""
+        found = self.call("GET", f"dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
+        return {f"{t['task_id']}[{t['rendered_map_index']}]" if t["map_index"] >= 0 else t["task_id"]: t["state"] for t in found}
+
+    def until(self, dag: str, run: str, met: Callable[[dict[str, str | None]], bool], seconds: float = 240) -> dict[str, str | None]:
+        """The tasks' states once the condition is met; fails where the DAG run ends before, or time does."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            states = self.states(dag, run)
+            if met(states):
+                return states
+            ended = self.call("GET", f"dags/{dag}/dagRuns/{run}")["state"] in ENDED
+            if ended and not met(states := self.states(dag, run)):
+                pytest.fail(f"{dag}: the run ended with {states}")
+            time.sleep(1)
+        pytest.fail(f"{dag}: not within {seconds} s: {self.states(dag, run)}")
+
+    def end(self, dag: str, run: str) -> tuple[str, dict[str, str | None]]:
+        """The state of the DAG run when it ended, and of its tasks."""
+        deadline = time.monotonic() + 240
+        while (state := self.call("GET", f"dags/{dag}/dagRuns/{run}")["state"]) not in ENDED:
+            assert time.monotonic() < deadline, f"{dag} did not end: {self.states(dag, run)}"
+            time.sleep(1)
+        return state, self.states(dag, run)
+
+    def asked(self, dag: str, run: str) -> dict[str, Any]:
+        """What the steward is shown, once the task waits and the scheduler has taken note of it: a task that is answered before, in the
+        seconds that this takes, is failed by the scheduler."""
+        self.until(dag, run, lambda states: states["review"] == "awaiting_input")
+        noted = re.compile(f"Received executor event.*dag_id='{dag}', task_id='review', run_id='{re.escape(run)}'")
+        _wait_for(lambda: noted.search((self.home / "standalone.log").read_text(errors="replace")) is not None, 60)
+        return dict(self.call("GET", f"dags/{dag}/dagRuns/{run}/taskInstances/review/-1/hitlDetails", user="steward"))
+
+    def answer(self, dag: str, run: str, choice: str, reason: str) -> None:
+        body = {"chosen_options": [choice], "params_input": {"reason": reason}}
+        self.call("PATCH", f"dags/{dag}/dagRuns/{run}/taskInstances/review/-1/hitlDetails", body, user="steward")
+
+    def log(self, dag: str, run: str, task: str, map_index: int = -1) -> str:
+        path = f"dags/{dag}/dagRuns/{run}/taskInstances/{task}/logs/1"
+        return json.dumps(self.call("GET", path, params={"map_index": map_index}))
+
+
+@pytest.fixture(scope="session")
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+    """A running Airflow with the ward's policies. After the tests: no process of it lives, and its ports are free."""
+    folder = tmp_path_factory.mktemp("airflow")
+    ward.write_files(folder / "source")
+    ward.write_database(folder / "ehr.db")
+    ward.write_policies(folder / "policies")
+    port, said = _free_ports(), folder / "launcher.log"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "ANONYMIZE", "PYTEST"))}
+    environment |= {"AIRFLOW_HOME": str(folder / "home"), "AIRFLOW_PORT": str(port), "ANONYMIZE_KEY": KEY}
+    environment |= {"ANONYMIZE_POLICIES": str(folder / "policies")}
+    with said.open("wb") as out:
+        launcher = subprocess.Popen([sys.executable, ROOT / "scripts" / "airflow_standalone.py"], env=environment, stdout=out, stderr=out)
+    try:
+        _wait_for(lambda: "Airflow is ready" in said.read_text() or launcher.poll() is not None, 300)
+        assert "Airflow is ready" in said.read_text(), said.read_text()
+        started = Airflow(folder, port, said)
+        _wait_for(lambda: {"ward", "ehr", "spoiled"} <= {dag["dag_id"] for dag in started.call("GET", "dags")["dags"]}, 120)
+        yield started
+    finally:
+        tree = psutil.Process(launcher.pid).children(recursive=True) if launcher.poll() is None else []
+        launcher.send_signal(signal.SIGTERM)
+        launcher.wait(timeout=90)
+    _, alive = psutil.wait_procs(tree, timeout=10)
+    assert not alive, f"outlived the launcher: {alive}"
+    assert all(_is_free(one) for one in range(port, port + 3)), "a port is still held"
+
+
+def _wait_for(met: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.5)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def _free_ports() -> int:
+    """The first of three free ports in a row."""
+    for port in range(28080 + os.getpid() % 1000 * 3, 65000, 3):
+        if all(_is_free(one) for one in range(port, port + 3)):
+            return port
+    raise RuntimeError("no three free ports in a row")

@@ -1,0 +1,104 @@
+"""The whole road on a real Airflow: scheduler, worker processes, REST API, a steward's answer, and what is left behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from anonymize.publish import open_version
+from tests.airflow.conftest import AIRFLOW_KEY, Airflow
+from tests.airflow.ward import PLANTED
+from tests.conftest import KEY
+
+pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(900)]
+
+
+def test_each_policy_is_a_dag_and_a_wrong_one_is_shown_with_its_line(airflow: Airflow) -> None:
+    dags = {dag["dag_id"]: dag for dag in airflow.call("GET", "dags")["dags"]}
+    assert set(dags) == {"ward", "ehr", "spoiled"}
+    errors = airflow.call("GET", "importErrors")["import_errors"]
+    assert [Path(error["filename"]).name for error in errors] == ["anonymize_broken_policies.py"]
+    assert "wrong.yaml:17  tables.patient.columns.age: no role 'quassi'. Did you mean 'quasi'?" in errors[0]["stack_trace"]
+
+
+def test_an_approved_release_is_published(airflow: Airflow) -> None:
+    run = airflow.trigger("ward")
+    asked = airflow.asked("ward", run)
+    assert asked["subject"] == "A made-up ward: may this release leave?"
+    for words in ("| k-anonymity | passed |", "| leaks | passed |", "| patient | 12 |", "| note/part-00000.parquet |"):
+        assert words in asked["body"]
+
+    airflow.answer("ward", run, "Approve", "k and the leak gate hold")
+    state, states = airflow.end("ward", run)
+    assert state == "success", states
+    tables = [f"{step}[{table}]" for step in ("extract", "deidentify") for table in ("patient", "note")]
+    assert states == dict.fromkeys(["check", "collect", "generalize", "validate", "review", "publish", *tables], "success")
+
+    version = open_version(airflow.folder / "store", "ward", verify=True)
+    decision = version.manifest.decision
+    assert decision is not None
+    assert (decision.steward, decision.reason) == ("steward", "k and the leak gate hold")
+    assert version.dataset("patient").count_rows() > 0
+    [event] = [e for e in airflow.call("GET", "assets/events")["asset_events"] if e["source_dag_id"] == "ward"]
+    assert (event["name"], event["extra"]["version"]) == ("ward", version.manifest.version)
+    assert event["uri"] == f"file://{airflow.folder}/store/ward"
+    assert not list((airflow.folder / "workspace" / "runs").glob("ward-*")), "the workspace holds PHI and goes when the run ends well"
+
+    body = {"dry_run": False, "dag_run_id": run, "task_ids": ["publish"], "only_failed": False, "reset_dag_runs": True}
+    airflow.call("POST", "dags/ward/clearTaskInstances", body)
+    assert airflow.end("ward", run)[0] == "success"
+    assert open_version(airflow.folder / "store", "ward").manifest.version == version.manifest.version
+
+
+def test_a_rejected_release_is_not_published_and_key_and_connection_come_from_airflow(airflow: Airflow) -> None:
+    airflow.call("POST", "variables", {"key": "ward_key", "value": AIRFLOW_KEY})
+    airflow.call("POST", "connections", {"connection_id": "ward_ehr", "conn_type": "sqlite", "host": str(airflow.folder / "ehr.db")})
+    run = airflow.trigger("ehr")
+    asked = airflow.asked("ehr", run)
+    assert "| note | 12 |" in asked["body"]
+
+    airflow.answer("ehr", run, "Reject", "not needed any more")
+    state, states = airflow.end("ehr", run)
+    assert (state, states["review"], states["publish"]) == ("success", "success", "skipped")
+    assert not (airflow.folder / "store" / "ehr").exists()
+    [record] = (airflow.folder / "workspace" / "records").glob("ehr-*")
+    decided = json.loads((record / "review.json").read_text())
+    assert (decided["approved"], decided["steward"], decided["reason"]) == (False, "steward", "not needed any more")
+
+
+def test_a_dry_run_stops_after_the_gates_and_can_go_on(airflow: Airflow) -> None:
+    dry = airflow.trigger("ehr", dry_run=True)
+    state, states = airflow.end("ehr", dry)
+    assert (state, states["validate"], states["review"], states["publish"]) == ("success", "success", "skipped", "skipped")
+    [kept] = (airflow.folder / "workspace" / "runs").glob("ehr-*")
+
+    run = airflow.trigger("ehr", full_refresh=False)
+    assert kept.name in airflow.asked("ehr", run)["body"]
+    airflow.answer("ehr", run, "Reject", "a dry run was enough")
+    assert airflow.end("ehr", run)[0] == "success"
+
+
+def test_malformed_records_end_the_run_at_once_and_keep_the_workspace(airflow: Airflow) -> None:
+    run = airflow.trigger("spoiled")
+    state, states = airflow.end("spoiled", run)
+    extract = next(state for task, state in states.items() if task.startswith("extract"))
+    assert (state, extract, states["publish"]) == ("failed", "failed", "upstream_failed"), states
+    assert "quarantine" in airflow.log("spoiled", run, "extract", 0).lower()
+    [kept] = (airflow.folder / "workspace" / "runs").glob("spoiled-*")
+    assert (kept / "quarantine" / "spoiled.parquet").exists()
+
+
+def test_no_value_of_a_record_and_no_key_stands_in_anything_of_airflow(airflow: Airflow) -> None:
+    """Every file of Airflow's home: the metadata database with its XComs, rendered fields, questions and errors, each task's log, and the
+    log of every part."""
+    assert any(PLANTED[0].encode() in file.read_bytes() for file in (airflow.folder / "source").iterdir()), "the search would prove nothing"
+    held = {file.relative_to(airflow.home): file.read_bytes() for file in airflow.home.rglob("*") if file.is_file()}
+    logs = [name for name in held if name.suffix == ".log" and "task_id=extract" in str(name)]
+    assert len(logs) >= 5, "the tasks' logs are searched"
+    assert b"k and the leak gate hold" in held[Path("airflow.db")] + held.get(Path("airflow.db-wal"), b""), "the database is searched"
+
+    for secret in (*PLANTED, KEY, AIRFLOW_KEY):
+        assert [str(name) for name, data in held.items() if secret.encode() in data] == []
+    assert not any(secret in airflow.said.read_text() for secret in (*PLANTED, KEY))
