@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
 from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowSkipException
 
@@ -56,11 +56,13 @@ class ReviewOperator(ApprovalOperator):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         from anonymize import pipeline
 
-        answer = super().execute_complete(context, event)
+        answer = HITLOperator.execute_complete(self, context, event)
         approved = answer["chosen_options"] == [self.APPROVE]
         with opened(self.policy_file, self.run) as run:
             steward, reason = answer["responded_by_user"]["name"], answer["params_input"].get("reason", "")
-            return pipeline.decide(run, approve=approved, steward=steward, reason=reason)
+            counts = pipeline.decide(run, approve=approved, steward=steward, reason=reason)
+        super().execute_complete(context, event)  # after the decision is recorded, since where it is to reject this raises, to skip publish
+        return counts
 
 
 def page(run: Run, asked: ReviewRequest) -> str:
