@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +24,12 @@ import requests
 
 from tests.airflow import ward
 from tests.conftest import KEY, ROOT
+
+# Airflow makes a folder and a configuration when it is imported: away with them after the tests.
+os.environ["AIRFLOW_HOME"] = _home = tempfile.mkdtemp(prefix="airflow-imported-")
+atexit.register(shutil.rmtree, _home, ignore_errors=True)
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+sys.path.insert(0, str(ROOT / "dags"))
 
 AIRFLOW_KEY = "key-of-the-secrets-backend-0123456789abcdef"
 ENDED = ("success", "failed")

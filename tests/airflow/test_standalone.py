@@ -52,32 +52,28 @@ def test_an_approved_release_is_published(airflow: Airflow) -> None:
     assert open_version(airflow.folder / "store", "ward").manifest.version == version.manifest.version
 
 
-def test_a_rejected_release_is_not_published_and_key_and_connection_come_from_airflow(airflow: Airflow) -> None:
+def test_a_dry_run_stops_after_the_gates_with_key_and_connection_from_airflow(airflow: Airflow) -> None:
     airflow.call("POST", "variables", {"key": "ward_key", "value": AIRFLOW_KEY})
     airflow.call("POST", "connections", {"connection_id": "ward_ehr", "conn_type": "sqlite", "host": str(airflow.folder / "ehr.db")})
-    run = airflow.trigger("ehr")
+    state, states = airflow.end("ehr", airflow.trigger("ehr", dry_run=True))
+    assert (state, states["validate"], states["review"], states["publish"]) == ("success", "success", "skipped", "skipped")
+
+
+def test_what_a_dry_run_left_goes_on_and_a_rejected_release_is_not_published(airflow: Airflow) -> None:
+    [kept] = (airflow.folder / "workspace" / "runs").glob("ehr-*")
+    run = airflow.trigger("ehr", full_refresh=False)
     asked = airflow.asked("ehr", run)
+    assert f"Run `{kept.name}` waits" in asked["body"]
     assert "| note | 12 |" in asked["body"]
 
     airflow.answer("ehr", run, "Reject", "not needed any more")
     state, states = airflow.end("ehr", run)
     assert (state, states["review"], states["publish"]) == ("success", "success", "skipped")
     assert not (airflow.folder / "store" / "ehr").exists()
+    assert not kept.exists()
     [record] = (airflow.folder / "workspace" / "records").glob("ehr-*")
     decided = json.loads((record / "review.json").read_text())
     assert (decided["approved"], decided["steward"], decided["reason"]) == (False, "steward", "not needed any more")
-
-
-def test_a_dry_run_stops_after_the_gates_and_can_go_on(airflow: Airflow) -> None:
-    dry = airflow.trigger("ehr", dry_run=True)
-    state, states = airflow.end("ehr", dry)
-    assert (state, states["validate"], states["review"], states["publish"]) == ("success", "success", "skipped", "skipped")
-    [kept] = (airflow.folder / "workspace" / "runs").glob("ehr-*")
-
-    run = airflow.trigger("ehr", full_refresh=False)
-    assert kept.name in airflow.asked("ehr", run)["body"]
-    airflow.answer("ehr", run, "Reject", "a dry run was enough")
-    assert airflow.end("ehr", run)[0] == "success"
 
 
 def test_malformed_records_end_the_run_at_once_and_keep_the_workspace(airflow: Airflow) -> None:

@@ -64,9 +64,7 @@ def write_policies(folder: Path) -> None:
     (folder / "ward.yaml").write_text(POLICY.format(dataset="ward", key="env:ANONYMIZE_KEY", source=files))
     (folder / "ehr.yaml").write_text(POLICY.format(dataset="ehr", key="airflow:ward_key", source=database))
     (folder / "spoiled.yaml").write_text(SPOILED)
-    (folder / "wrong.yaml").write_text(
-        POLICY.format(dataset="wrong", key="env:ANONYMIZE_KEY", source=files).replace("quasi age", "quassi age")
-    )
+    (folder / "wrong.yaml").write_text(POLICY.format(dataset="wrong", key="env:ANONYMIZE_KEY", source=files).replace("quasi age", "quassi age"))
 
 
 def _write(file: Path, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

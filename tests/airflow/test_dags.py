@@ -1,0 +1,120 @@
+"""The DAGs as Airflow's own parser sees them: one a policy, light to parse, and no policy in the way of another."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.airflow import ward
+from tests.conftest import ROOT
+
+HEAVY = "numpy pandas pyarrow duckdb spacy numba great_expectations presidio_analyzer onnxruntime sqlalchemy.dialects.postgresql faker"
+PARSE = """
+import json, sys
+from pathlib import Path
+from airflow.dag_processing.dagbag import BundleDagBag
+before = set(sys.modules)
+bag = BundleDagBag(dag_folder=sys.argv[1], bundle_path=Path(sys.argv[1]), bundle_name="dags")
+found = {"errors": bag.import_errors, "heavy": sorted({m for m in sys.argv[2].split() if m in sys.modules and m not in before})}
+found["dags"] = {d.dag_id: {
+    "schedule": str(d.schedule), "catchup": d.catchup, "active": d.max_active_runs, "params": sorted(d.params), "doc": d.doc_md,
+    "tasks": {t.task_id: {"up": sorted(t.upstream_task_ids), "class": t.task_type if not t.is_mapped else t.operator_class.__name__,
+                          "mapped": t.is_mapped, "retries": t.retries, "outlets": [[a.name, a.uri] for a in t.outlets or []]}
+              for t in d.tasks}} for d in bag.dags.values()}
+print(json.dumps(found))
+"""
+
+
+def parse(policies: Path, home: Path) -> Any:
+    """What Airflow's parser makes of a folder of policies, and which heavy modules it had to load for it."""
+    environment = {**os.environ, "ANONYMIZE_POLICIES": str(policies), "AIRFLOW_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    environment |= {"ANONYMIZE_SAMPLE": str(home)}
+    command = [sys.executable, "-c", PARSE, str(ROOT / "dags"), HEAVY]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, cwd=home)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def parsed(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("policies")
+    ward.write_policies(folder / "policies")
+    ward_policy = (folder / "policies" / "ward.yaml").read_text()
+    (folder / "policies" / "zz-twice.yaml").write_text(ward_policy)
+    (folder / "policies" / "zz-when.yaml").write_text(ward_policy.replace("dataset: ward", "dataset: when\nschedule: every day"))
+    nightly = ward_policy.replace("dataset: ward", "dataset: nightly\nschedule: 0 3 * * *\nreview: {required: false}")
+    (folder / "policies" / "nightly.yaml").write_text(nightly)
+    return parse(folder / "policies", folder)
+
+
+def test_every_good_policy_is_a_dag(parsed: Any) -> None:
+    assert set(parsed["dags"]) == {"ward", "ehr", "spoiled", "nightly"}
+
+
+def test_every_bad_policy_is_an_import_error_with_its_line(parsed: Any) -> None:
+    assert list(parsed["errors"]) == ["anonymize_broken_policies.py"]
+    text = parsed["errors"]["anonymize_broken_policies.py"]
+    assert "wrong.yaml:17  tables.patient.columns.age: no role 'quassi'. Did you mean 'quasi'?" in text
+    assert "zz-twice.yaml:1  dataset: 'ward' is another policy's dataset already" in text
+    assert "zz-when.yaml:2  schedule: Airflow cannot schedule this policy" in text
+
+
+def test_parsing_loads_nothing_heavy(parsed: Any) -> None:
+    assert parsed["heavy"] == []
+
+
+def test_the_six_steps_stand_in_their_order(parsed: Any) -> None:
+    tasks = parsed["dags"]["ward"]["tasks"]
+    order = ["check", "extract", "collect", "deidentify", "generalize", "validate", "review", "publish"]
+    assert set(tasks) == set(order)
+    for before, after in pairwise(order):
+        assert before in tasks[after]["up"]
+    assert [name for name in order if tasks[name]["mapped"]] == ["extract", "deidentify"]
+
+
+def test_a_steward_is_asked_once_and_every_other_step_is_tried_again(parsed: Any) -> None:
+    tasks = parsed["dags"]["ward"]["tasks"]
+    assert (tasks["review"]["class"], tasks["review"]["retries"]) == ("ReviewOperator", 0)
+    assert all(task["retries"] >= 2 for name, task in tasks.items() if name != "review")
+
+
+def test_a_release_without_review_has_no_steward(parsed: Any) -> None:
+    tasks = parsed["dags"]["nightly"]["tasks"]
+    assert "review" not in tasks
+    assert "validate" in tasks["publish"]["up"]
+
+
+def test_publishing_is_what_updates_the_dataset(parsed: Any) -> None:
+    tasks = parsed["dags"]["ward"]["tasks"]
+    [[name, uri]] = tasks["publish"]["outlets"]
+    assert name == "ward"
+    assert uri.startswith("file:///")
+    assert uri.endswith("/store/ward")
+    assert not any(task["outlets"] for step, task in tasks.items() if step != "publish")
+
+
+def test_a_dag_runs_when_the_policy_says_one_at_a_time(parsed: Any) -> None:
+    assert "0 3 * * *" in parsed["dags"]["nightly"]["schedule"]
+    for dag in parsed["dags"].values():
+        assert (dag["catchup"], dag["active"], dag["params"]) == (False, 1, ["dry_run", "full_refresh"])
+
+
+def test_the_dags_page_says_what_leaves(parsed: Any) -> None:
+    page = parsed["dags"]["ward"]["doc"]
+    assert "| patient | patient_id (identifier, pseudonym), age (quasi, generalize), zip (quasi, generalize) |" in page
+    assert "mrn" not in page
+
+
+def test_this_deployments_own_policies_are_dags(tmp_path: Path) -> None:
+    policies = sorted((ROOT / "policies").glob("*.yaml"))
+    assert policies
+    found = parse(ROOT / "policies", tmp_path)
+    assert found["errors"] == {}
+    assert len(found["dags"]) == len(policies)
