@@ -9,13 +9,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from anonymize.policy.model import Rule
+from anonymize.hierarchies import build
+from anonymize.policy.model import Role, Rule
 from anonymize.publish import Store, published_schema
 from anonymize.releasing import store_uri
 from anonymize.run import Run
+from anonymize.transform.methods import output_type
 from anonymize.validate import leak
 from anonymize.validate.counting import Staged, class_sizes
-from anonymize.validate.expectations import Expected, quasi_columns, validate_table
+from anonymize.validate.expectations import Expected, generalized_values, quasi_columns, validate_table
 from anonymize.validate.needles import build_needles
 
 Judged = tuple[bool, list[str]]
@@ -31,9 +33,9 @@ def expectations_gate(run: Run, staged: dict[str, Staged], facts: dict[str, Any]
     last = last_facts(run)
     failed, number = [], 0
     for table, one in staged.items():
-        results = validate_table(one, _expected(run, table, one, facts[table], last.get(table)))
-        number += len(results)
-        failed += [result.words() for result in results if not result.passed]
+        judged = validate_table(one, _expected(run, table, one, facts[table], last.get(table)))
+        number += len(judged.results)
+        failed += [result.words() for result in judged.results if not result.passed]
     return not failed, failed or [f"{number} expectations met"]
 
 
@@ -43,7 +45,7 @@ def _expected(run: Run, table: str, staged: Staged, facts: dict[str, Any], last:
     quasi = quasi_columns(rules)
     return Expected(
         rules=rules,
-        schema=published_schema(run.policy, table, staged.schema),
+        schema=_schema(run, table),
         k=run.policy.privacy.k,
         rows_in=(run.record.get("extract", table) or {})["rows"],
         rows_out_otherwise=generalized["suppressed"] + generalized["held_back"],
@@ -51,7 +53,31 @@ def _expected(run: Run, table: str, staged: Staged, facts: dict[str, Any], last:
         last=last,
         classes=class_sizes(staged, quasi) if quasi else None,
         checks=run.policy.checks,
+        generalized=_generalized(run, table),
     )
+
+
+def _schema(run: Run, table: str) -> pa.Schema:
+    """The published schema as the policy and the source give it; what is staged is held against it."""
+    source = run.engine.read(run.folder("extract", table)).schema
+    fields = [
+        pa.field(rule.rename or name, pa.string() if rule.role is Role.QUASI else output_type(rule, source.field(name).type))
+        for name, rule in run.policy.tables[table].columns.items()
+        if rule.leaves
+    ]
+    return published_schema(run.policy, table, pa.schema(fields))
+
+
+def _generalized(run: Run, table: str) -> dict[str, list[str]]:
+    """What each quasi-identifier may hold at its level: its distinct values before, generalized anew."""
+    levels = (run.record.get("generalize", table) or {}).get("levels", {})
+    before = run.engine.read(run.folder("deidentify", table))
+    allowed = {}
+    for name, level in levels.items():
+        hierarchy = build(rules_of(run, table)[name].hierarchy or "flat", run.policy.file.parent)
+        values = run.engine.tally(before, [name], None).column(name).combine_chunks()
+        allowed[name] = generalized_values(hierarchy, values, level)
+    return allowed
 
 
 def last_facts(run: Run) -> dict[str, dict[str, Any]]:

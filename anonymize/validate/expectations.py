@@ -1,40 +1,70 @@
-"""A Great Expectations suite derived from the policy. Its results hold names and verdicts alone: the default format carries raw values."""
+"""What must hold of a staged table, derived from the policy: expectations over its cells and over its counts."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from anonymize.policy.model import Checks, Method, Role, Rule
+from anonymize.hierarchies.base import ANY, Hierarchy
+from anonymize.policy.model import Checks, Kind, Method, Role, Rule
 from anonymize.transform.pseudonym import TEXT_LENGTH
+from anonymize.validate import gx
 from anonymize.validate.counting import ClassSizes, Staged
+
+BATCH_ROWS = 100_000
+"""Rows that stand in memory as a frame at a time."""
+ISO_DATE = r"^\s*[0-9]{4}(-[0-9]{2}(-[0-9]{2}([T ].*)?)?)?\s*$"
 
 
 @dataclass(frozen=True)
 class Result:
-    """One expectation's verdict: what is expected, of which table and column."""
+    """One expectation's verdict: what is expected, of which table and column. failed: cells that are not so; None where it is not about
+    cells, or could not be computed."""
 
     table: str
     column: str
     expectation: str
     passed: bool
+    failed: int | None = None
 
     def words(self) -> str:
         """A sentence for a steward."""
         place = f"{self.table}.{self.column}" if self.column else self.table
-        return f"{place}: {self.expectation}"
+        cells = f" ({self.failed:,} cell{'s are' if self.failed != 1 else ' is'} not so)" if self.failed and not self.passed else ""
+        return f"{place}: {self.expectation}{cells}"
+
+    def counts(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class TableResult:
+    """All verdicts on a table."""
+
+    table: str
+    rows: int
+    results: tuple[Result, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every expectation is met."""
+        return all(result.passed for result in self.results)
+
+    def counts(self) -> dict[str, Any]:
+        """As JSON holds it: names, verdicts and counts, never a value."""
+        return {"table": self.table, "rows": self.rows, "passed": self.passed, "results": [result.counts() for result in self.results]}
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What the suite is derived from: the published rules by published name, the Arrow schema, counts of this run and the last release."""
+    """What is derived from: the published rules by published name, the schema that they give, counts of this run and of the last release."""
 
     rules: Mapping[str, Rule]
     schema: pa.Schema
@@ -47,71 +77,129 @@ class Expected:
     """The last release's facts of the table."""
     classes: ClassSizes | None
     checks: Checks
+    generalized: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The values that a generalized column may hold (`generalized_values`)."""
 
 
-def validate_table(staged: Staged, expected: Expected) -> list[Result]:
-    """Validate a staged table: its rows file by file, so that memory stays a file's, and its counts as one frame."""
-    results: dict[tuple[str, str], bool] = {}
-    of_rows = _row_expectations(expected)
-    for file in staged.files(staged.data) if of_rows else ():
-        columns = sorted({column for column, _, _ in of_rows})
-        frame = pq.read_table(file, columns=columns).to_pandas()
-        for (column, words, _), passed in zip(of_rows, _validate(frame, [e for _, _, e in of_rows]), strict=True):
-            results[column, words] = results.get((column, words), True) and passed
-    of_counts = _count_expectations(expected)
-    for words, expectation, frame in of_counts:
-        results["", words] = _validate(frame, [expectation])[0]
-    results["", "columns and types are those of the policy"] = staged.schema.equals(expected.schema, check_metadata=False)
-    return [Result(staged.table, column, words, passed) for (column, words), passed in results.items()]
+@dataclass(frozen=True)
+class OfCells:
+    """An expectation over the cells of a column, in words and in Great Expectations' own."""
+
+    column: str
+    words: str
+    expectation: Any
 
 
-def _row_expectations(expected: Expected) -> list[tuple[str, str, Any]]:
-    """(column, words, expectation) over the rows."""
-    gxe = _gx().expectations
-    found: list[tuple[str, str, Any]] = []
-    for name, rule in expected.rules.items():
-        text = pa.types.is_string(expected.schema.field(name).type)
-        if rule.method is Method.PSEUDONYM and text:
-            found.append((name, "is a pseudonym", gxe.ExpectColumnValuesToMatchRegex(column=name, regex=f"^[a-z2-7]{{{TEXT_LENGTH}}}$")))
-        if rule.values:
-            found.append((name, "holds allowed values only", gxe.ExpectColumnValuesToBeInSet(column=name, value_set=list(rule.values))))
-        if rule.method is Method.CODE:
-            bounds = {"min_value": rule.bottom, "max_value": rule.top}
-            found.append((name, "lies within its codes", gxe.ExpectColumnValuesToBeBetween(column=name, **bounds)))
-        if rule.hierarchy == "us-zip3":
-            found.append((name, "is a generalized ZIP", gxe.ExpectColumnValuesToMatchRegex(column=name, regex=r"^(\d{3}|\d{2}\*|\d\*\*|\*)$")))
-        if rule.hierarchy == "age":
-            found.append(
-                (
-                    name,
-                    "tells no age over 89",
-                    gxe.ExpectColumnValuesToMatchRegex(column=name, regex=r"^(\d|[1-8]\d|90\+|\d+-[1-8]?\d|\*)$"),
-                )
-            )
-    return found
+@dataclass(frozen=True)
+class OfCounts:
+    """An expectation over a small frame of counts."""
+
+    words: str
+    expectation: Any
+    frame: pd.DataFrame
 
 
-def _count_expectations(expected: Expected) -> list[tuple[str, Any, pd.DataFrame]]:
-    """(words, expectation, the frame of counts it is about)."""
-    gxe, now = _gx().expectations, expected.facts
-    found: list[tuple[str, Any, pd.DataFrame]] = []
+def validate_table(staged: Staged, expected: Expected) -> TableResult:
+    """Validate a staged table. Its cells go through Great Expectations some rows at a time, its counts as small frames, so memory does not
+    grow with the rows."""
+    names = list(staged.schema.names) == list(expected.schema.names)
+    types = staged.schema.equals(expected.schema, check_metadata=False)
+    results = [
+        Result(staged.table, "", "has exactly the columns of the policy, in its order", names),
+        Result(staged.table, "", "has the columns' types as the policy gives them", types),
+    ]
+    for of_counts in count_expectations(expected):
+        outcome = gx.validate(of_counts.frame, [of_counts.expectation])[0]
+        results.append(Result(staged.table, "", of_counts.words, outcome.passed))
+    present = [cell for cell in cell_expectations(expected) if cell.column in staged.schema.names]
+    results += _validate_cells(staged, present)
+    return TableResult(staged.table, int(expected.facts["rows"]), tuple(results))
+
+
+def _validate_cells(staged: Staged, cells: Sequence[OfCells]) -> list[Result]:
+    passed = [True] * len(cells)
+    failed: list[int | None] = [0] * len(cells)
+    for frame in _frames(staged, sorted({cell.column for cell in cells})):
+        for place, outcome in enumerate(gx.validate(frame, [cell.expectation for cell in cells])):
+            passed[place] = passed[place] and outcome.passed
+            before = failed[place]
+            failed[place] = None if before is None or outcome.failed is None else before + outcome.failed
+    return [Result(staged.table, c.column, c.words, passed[place], failed[place]) for place, c in enumerate(cells)]
+
+
+def _frames(staged: Staged, columns: list[str]) -> Iterator[pd.DataFrame]:
+    for file in staged.files(staged.data) if columns else ():
+        with pq.ParquetFile(file) as opened:
+            for batch in opened.iter_batches(BATCH_ROWS, columns=columns):
+                yield batch.to_pandas(types_mapper=_nullable.get)
+
+
+#: Whole numbers with gaps stay whole: as floating point numbers two pseudonyms could become one.
+_nullable: dict[pa.DataType, Any] = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype()}
+
+
+def cell_expectations(expected: Expected) -> list[OfCells]:
+    """Over the cells: formats of pseudonyms, dates, tags and codes, and the values that may be there."""
+    return [
+        OfCells(name, words, expectation) for name, rule in expected.rules.items() for words, expectation in _of_column(name, rule, expected)
+    ]
+
+
+def _of_column(name: str, rule: Rule, expected: Expected) -> Iterator[tuple[str, Any]]:
+    type = expected.schema.field(name).type
+    text, expectations = pa.types.is_string(type), gx.library().expectations
+    if rule.values is not None:
+        yield "holds only the values that the policy allows", expectations.ExpectColumnValuesToBeInSet(column=name, value_set=list(rule.values))
+    if name in expected.generalized:
+        allowed = [*expected.generalized[name], ANY]
+        yield "holds only values of its hierarchy's level", expectations.ExpectColumnValuesToBeInSet(column=name, value_set=allowed)
+    if rule.hierarchy == "us-zip3":
+        yield "is a generalized ZIP", _matches(name, r"^([0-9]{3}|[0-9]{2}\*|[0-9]\*\*|\*)$")
+    if rule.hierarchy == "age":
+        yield "tells no age over 89", _matches(name, r"^([0-9]|[1-8][0-9]|90\+|[0-9]+-[1-8]?[0-9]|\*)$")
+    if rule.method is Method.PSEUDONYM:
+        words = f"is a pseudonym of {TEXT_LENGTH} signs" if text else "is a pseudonym, a positive number"
+        yield words, _matches(name, f"^[a-z2-7]{{{TEXT_LENGTH}}}$") if text else _lies(name, 0, None)
+    if rule.method is Method.CODE:
+        yield "lies within its codes", _lies(name, rule.bottom, rule.top)
+    if rule.method is Method.REDACT:
+        tag = (rule.kind or Kind.ID).tag
+        yield f"is the tag {tag}", expectations.ExpectColumnValuesToBeInSet(column=name, value_set=[tag])
+    if rule.method is Method.YEAR:
+        yield "is a year", _lies(name, 1, 9999)
+    if rule.method is Method.SHIFT and text and rule.format is None:
+        yield "is a date in ISO 8601", _matches(name, ISO_DATE)
+
+
+def _matches(column: str, regex: str) -> Any:
+    return gx.library().expectations.ExpectColumnValuesToMatchRegex(column=column, regex=regex)
+
+
+def _lies(column: str, low: float | None, high: float | None) -> Any:
+    return gx.library().expectations.ExpectColumnValuesToBeBetween(column=column, min_value=low, max_value=high)
+
+
+def count_expectations(expected: Expected) -> Iterator[OfCounts]:
+    """Over the counts: rows against the extraction, k, and rows and missing values against the last release."""
+    now, checks = expected.facts, expected.checks
     unaccounted = expected.rows_in - expected.rows_out_otherwise - now["rows"]
-    frame = pd.DataFrame({"unaccounted": [unaccounted]})
-    found.append(("every extracted row is published or accounted for", _between("unaccounted", 0, 0), frame))
+    exactly_none = gx.library().expectations.ExpectColumnValuesToBeInSet(column="unaccounted", value_set=[0])
+    yield OfCounts("every extracted row is published or accounted for", exactly_none, pd.DataFrame({"unaccounted": [unaccounted]}))
     if expected.classes is not None and expected.classes.sizes:
-        frame = pd.DataFrame({"subjects": expected.classes.sizes, "classes": expected.classes.classes})
-        found.append((f"every equivalence class holds {expected.k} subjects or more", hold_k()(column="subjects", min_value=expected.k), frame))
+        sizes = pd.DataFrame({"subjects": expected.classes.sizes, "classes": expected.classes.classes})
+        hold_k = gx.hold_k()(column="subjects", min_value=expected.k)
+        yield OfCounts(f"every equivalence class holds {expected.k} subjects or more", hold_k, sizes)
     if expected.last is not None:
         fallen = (expected.last["rows"] - now["rows"]) / max(expected.last["rows"], 1)
-        frame = pd.DataFrame({"fallen": [fallen]})
-        words = f"rows fell by no more than {expected.checks.row_change:.0%} since the last release"
-        found.append((words, gxe.ExpectColumnMaxToBeBetween(column="fallen", max_value=expected.checks.row_change), frame))
-        changes = _null_changes(now, expected.last)
-        if changes:
-            words = f"no column's share of missing values moved by more than {expected.checks.null_rate_change:.0%} since the last release"
-            frame = pd.DataFrame({"change": list(changes.values())})
-            found.append((words, gxe.ExpectColumnMaxToBeBetween(column="change", max_value=expected.checks.null_rate_change), frame))
-    return found
+        words = f"rows fell by no more than {checks.row_change:.0%} since the last release"
+        yield OfCounts(words, _at_most("fallen", checks.row_change), pd.DataFrame({"fallen": [fallen]}))
+        for column, change in _null_changes(now, expected.last).items():
+            words = f"the share of missing values in {column} moved by no more than {checks.null_rate_change:.0%} since the last release"
+            yield OfCounts(words, _at_most("change", checks.null_rate_change), pd.DataFrame({"change": [change]}))
+
+
+def _at_most(column: str, most: float) -> Any:
+    return gx.library().expectations.ExpectColumnMaxToBeBetween(column=column, max_value=most)
 
 
 def _null_changes(now: Mapping[str, Any], last: Mapping[str, Any]) -> dict[str, float]:
@@ -121,47 +209,14 @@ def _null_changes(now: Mapping[str, Any], last: Mapping[str, Any]) -> dict[str, 
     return {column: abs(rate(now, column) - rate(last, column)) for column in now["columns"] if column in last["columns"]}
 
 
-def _between(column: str, low: float, high: float) -> Any:
-    return _gx().expectations.ExpectColumnMinToBeBetween(column=column, min_value=low, max_value=high)
+def generalized_values(hierarchy: Hierarchy, values: pa.Array, level: str) -> list[str]:
+    """The values that a column may hold once it is generalized. values: the distinct values before; level: the level's name, as recorded.
 
-
-@cache
-def hold_k() -> Any:
-    """The custom expectation of k-anonymity over a frame of class sizes. Made on demand: importing Great Expectations takes seconds."""
-    base = _gx().expectations.ExpectColumnMinToBeBetween
-
-    class ExpectEquivalenceClassesToHoldK(base):  # type: ignore[misc, valid-type]
-        """The smallest equivalence class holds k distinct subjects or more (Sweeney, 2002)."""
-
-        description: str = "Every equivalence class of the quasi-identifiers holds at least k distinct subjects."
-
-    return ExpectEquivalenceClassesToHoldK
-
-
-@cache
-def _gx() -> Any:
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    import great_expectations
-
-    return great_expectations
-
-
-@cache
-def _frames() -> Any:
-    """A batch definition for frames, in a context that lives in memory and tells nobody."""
-    gx = _gx()
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-
-    context = gx.get_context(mode="ephemeral")
-    context.variables.analytics_enabled = False
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    return context.data_sources.add_pandas("staged").add_dataframe_asset("frame").add_batch_definition_whole_dataframe("whole")
-
-
-def _validate(frame: pd.DataFrame, expectations: Sequence[Any]) -> list[bool]:
-    """The verdicts alone; an expectation that could not be computed has failed."""
-    batch = _frames().get_batch({"dataframe": frame})
-    return [bool(batch.validate(expectation, result_format="BOOLEAN_ONLY").success) for expectation in expectations]
+    Values that the hierarchy does not cover give none: no cell may hold them. Raises ValueError where there is no such level.
+    """
+    covered = values.filter(hierarchy.covers(values)).drop_null()
+    shown = hierarchy.generalize(covered, hierarchy.levels.index(level))
+    return sorted(value for value in pc.unique(shown).to_pylist() if value is not None)
 
 
 def quasi_columns(rules: Mapping[str, Rule]) -> list[str]:

@@ -38,5 +38,5 @@ def require(verdicts: list[Verdict]) -> None:
     """Raises GateFailed, with every gate that failed and why, where one did."""
     failed = [verdict for verdict in verdicts if not verdict.passed]
     if failed:
-        lines = [f"  {verdict.gate}: {words}" for verdict in failed for words in verdict.words]
+        lines = [f"  {verdict.gate}: {words}" for verdict in failed for words in verdict.words or ("failed, and did not say why",)]
         raise GateFailed("the release is stopped by its gates:\n" + "\n".join(lines) + "\nMend the policy or the source, and run again")

@@ -53,9 +53,7 @@ def finder(tmp_path: Path) -> Callable[[dict[str, Record]], Finder]:
     def make(records: dict[str, Record]) -> Finder:
         needles = needles_of(records, tmp_path / "needles")
 
-        def find(
-            cells: Sequence[object] | pa.Array, subjects: str | Sequence[str | None] = "s1", **options: object
-        ) -> list[tuple[str, bool]]:
+        def find(cells: Sequence[object] | pa.Array, subjects: str | Sequence[str | None] = "s1", **options: object) -> list[tuple[str, bool]]:
             array = cells if isinstance(cells, pa.Array) else pa.array(list(cells))
             whose = [subjects] * len(array) if isinstance(subjects, str) else subjects
             return [(leak.kind, leak.own) for leak in search_column(needles, array, whose, **options)]  # type: ignore[arg-type]

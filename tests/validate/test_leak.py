@@ -268,9 +268,7 @@ def test_a_note_of_five_megabytes_is_searched_to_its_end(find: Finder) -> None:
 
 
 FILL = st.text(st.sampled_from(" \n\t.,;:()[]<>/\\\"'*|=_-!?&%$@#abcdefgh0123456789éßЖ中\u200b"), max_size=40)
-WRAP = st.sampled_from(
-    [" {} ", "({})", "[{}]", "\n{}\n", '"{}"', "<p>{}</p>", "/{}/", ":{};", ",{},", "={}&", "|{}|", "{}.", "'{}'", "_{}_"]
-)
+WRAP = st.sampled_from([" {} ", "({})", "[{}]", "\n{}\n", '"{}"', "<p>{}</p>", "/{}/", ":{};", ",{},", "={}&", "|{}|", "{}.", "'{}'", "_{}_"])
 CASES = st.sampled_from([str, str.upper, str.title, str.lower])
 PLANTED = st.sampled_from([(s, kind, value) for s, record in PEOPLE.items() for kind, value, _ in record if kind not in ("date", "age")])
 
