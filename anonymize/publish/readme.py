@@ -67,8 +67,8 @@ def limits(facts: ReleaseFacts) -> list[str]:
     used = {column.method for table in facts.tables for column in table.columns}
     known = [words for method, words in LIMITS.items() if method in used]
     if facts.privacy.suppressed:
-        known.append(f"{facts.privacy.suppressed:,} rows of combinations shared by fewer than {facts.privacy.k} people were held back.")
+        known.append(f"Rows of combinations that fewer than {facts.privacy.k} people shared were held back: {facts.privacy.suppressed:,}.")
     quarantined = facts.held_back.get("quarantined")
     if isinstance(quarantined, int) and quarantined:
-        known.append(f"{quarantined:,} records could not be read at the source and are missing.")
+        known.append(f"{quarantined:,} {'record' if quarantined == 1 else 'records'} could not be read at the source and left out.")
     return known

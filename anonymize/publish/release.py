@@ -57,7 +57,9 @@ def table_facts(policy: Policy, table: str, stage: Path, subjects: Path | None =
 
 def _subjects(folder: Path, table: str) -> int:
     files = [str(path) for path in sorted(folder.glob("*.parquet"))]
-    with duckdb.connect() as duck, without_values(f"subjects {table}"):
+    # What does not fit into memory goes to the workspace, and nowhere else.
+    scratch = str(folder.parent.parent / "scratch")
+    with duckdb.connect(config={"temp_directory": scratch, "memory_limit": "2GB"}) as duck, without_values(f"subjects {table}"):
         return int(duck.read_parquet(files).aggregate("count(DISTINCT __subject)").fetchall()[0][0])
 
 

@@ -11,6 +11,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from anonymize.errors import StepFailed
+
+MEMORY = "2GB"
+
 
 @dataclass(frozen=True)
 class Staged:
@@ -30,8 +34,14 @@ class Staged:
         return sorted(folder.glob("*.parquet"))
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """A view `staged`: the published columns and `__subject`, row by row."""
-        duck = duckdb.connect()
+        """A view `staged`: the published columns and `__subject`, row by row. What does not fit into memory goes to the workspace.
+
+        Raises StepFailed where there are not as many subjects as rows: rows of no subject would count as people.
+        """
+        rows = [sum(pq.read_metadata(file).num_rows for file in self.files(folder)) for folder in (self.data, self.subjects)]
+        if rows[0] != rows[1]:
+            raise StepFailed(f"{self.table}: {rows[1]:,} subjects stand beside {rows[0]:,} staged rows; stage the table again")
+        duck = duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": str(self.data.parent.parent / "scratch")})
         duck.execute("SET enable_progress_bar = false")
         duck.read_parquet([str(f) for f in self.files(self.data)]).create_view("data")
         duck.read_parquet([str(f) for f in self.files(self.subjects)]).create_view("whose")
@@ -71,23 +81,6 @@ def facts(staged: Staged) -> dict[str, Any]:
     assert row is not None  # an aggregate always gives a row
     columns = {name: {"nulls": row[2 + 2 * i], "distinct": row[3 + 2 * i]} for i, name in enumerate(names)}
     return {"rows": row[0], "subjects": row[1], "columns": columns}
-
-
-def shared_cells(staged: Staged, column: str, cells: Sequence[str], k: int) -> set[str]:
-    """Of some cells of a column, those that k or more distinct subjects hold."""
-    duck = staged.connect()
-    duck.register("cells", pa.table({"cell": pa.array(list(cells), pa.string())}))
-    query = (
-        f"SELECT cell FROM staged JOIN cells ON CAST({_quoted(column)} AS VARCHAR) = cell "  # noqa: S608
-        f"GROUP BY cell HAVING count(DISTINCT __subject) >= {int(k)}"
-    )
-    return {row[0] for row in duck.execute(query).fetchall()}
-
-
-def distinct_values(staged: Staged, column: str, limit: int) -> list[Any]:
-    """The distinct values of a column, no more than `limit`."""
-    query = f"SELECT DISTINCT {_quoted(column)} FROM staged WHERE {_quoted(column)} IS NOT NULL LIMIT {int(limit)}"  # noqa: S608
-    return [row[0] for row in staged.connect().execute(query).fetchall()]
 
 
 def _quoted(name: str) -> str:

@@ -69,9 +69,7 @@ def make_stage(root: Path, rows: int = 40, salt: int = 0) -> Path:
 
 def make_facts(stage: Path, *, run: str = "icu-1", started: datetime = START) -> ReleaseFacts:
     policy = make_policy()
-    tables = [
-        table_facts(policy, name, stage / name, stage.parent / "subjects" / name, levels={"zip3": "3 digits"}) for name in policy.tables
-    ]
+    tables = [table_facts(policy, name, stage / name, stage.parent / "subjects" / name, levels={"zip3": "3 digits"}) for name in policy.tables]
     return release_facts(
         policy,
         run=run,

@@ -22,9 +22,7 @@ from tests.publish.conftest import START, make_facts, make_stage
 
 
 def signed(stage: Path) -> Decision:
-    return review.decide(
-        review.request(stage), stage.parent / "review", approve=True, steward="A. Steward", reason="Looked at it", at=START
-    )
+    return review.decide(review.request(stage), stage.parent / "review", approve=True, steward="A. Steward", reason="Looked at it", at=START)
 
 
 def stages(root: Path, salt: int, *, run: str, hours: int) -> tuple[Path, Any]:

@@ -1,0 +1,152 @@
+"""What leaves beside the data: field metadata, the dictionary, the README whose lines work."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from anonymize.errors import StoreError
+from anonymize.publish import columns, hash_files, open_version, prepare, publish, published_schema, review
+from anonymize.publish.dictionary import bucket, share
+from anonymize.publish.manifest import FileFact, content_sha256, version_name
+from tests.publish.conftest import START, make_facts, make_policy
+
+
+def published(stage: Path, store: Path) -> Path:
+    decision = review.decide(review.request(stage), stage.parent / "review", approve=True, steward="A", reason="B", at=START)
+    return Path(publish(stage, store, make_facts(stage), decision).uri)
+
+
+def test_fields_say_what_they_are(stage: Path) -> None:
+    schema = pq.read_schema(stage / "patient" / "part-00000.parquet")
+    assert schema.names == ["patient_id", "born", "zip3", "race"]
+    assert schema.field("born").metadata == {b"role": b"date", b"method": b"shift", b"description": b"Date of birth"}
+    assert schema.field("zip3").metadata == {b"role": b"quasi", b"method": b"generalize", b"hierarchy": b"us-zip3", b"level": b"3 digits"}
+    assert schema.metadata[b"dataset"] == b"icu"
+
+
+def test_what_the_policy_drops_is_not_in_the_schema_and_what_lacks_is_an_error() -> None:
+    policy = make_policy()
+    source = pa.schema([(name, pa.string()) for name in ("patient_id", "name", "born", "zip3", "race", "__subject")])
+    assert published_schema(policy, "patient", source).names == ["patient_id", "born", "zip3", "race"]
+    assert [column.name for column in columns(policy, "patient")] == ["patient_id", "born", "zip3", "race"]
+    with pytest.raises(KeyError):
+        published_schema(policy, "patient", source.remove(3))
+
+
+def test_the_dictionary_has_a_line_a_column_and_hides_small_counts(stage: Path) -> None:
+    lines = list(csv.DictReader(io.StringIO((stage / "dictionary.csv").read_text())))
+    assert [(line["table"], line["column"]) for line in lines] == [
+        ("patient", "patient_id"), ("patient", "born"), ("patient", "zip3"), ("patient", "race"),
+        ("note", "patient_id"), ("note", "text"), ("note", "lab"),
+    ]  # fmt: skip
+    by_name = {(line["table"], line["column"]): line for line in lines}
+    assert by_name["patient", "born"]["description"] == "Date of birth"
+    assert by_name["patient", "zip3"]["level"] == "us-zip3 (3 digits)"
+    assert by_name["patient", "zip3"]["distinct"] == "under 5"
+    assert by_name["patient", "race"]["missing"] == "35.0 %"
+    assert by_name["patient", "race"]["values"] == "White; Black"
+    assert by_name["note", "lab"]["distinct"] == "10 to 99"
+
+
+@pytest.mark.parametrize(
+    ("count", "rows", "words"),
+    [(0, 0, ""), (0, 40, "0 %"), (40, 40, "100 %"), (1, 40, "< 12.5 %"), (4, 40, "< 12.5 %"),
+     (5, 40, "12.5 %"), (36, 40, "> 87.5 %"), (35, 40, "87.5 %")],
+)  # fmt: skip
+def test_a_share_hides_fewer_than_k_on_either_side(count: int, rows: int, words: str) -> None:
+    assert share(count, rows, 5) == words
+
+
+@pytest.mark.parametrize(
+    ("distinct", "words"),
+    [(0, "0"), (4, "under 5"), (5, "1 to 9"), (9, "1 to 9"), (10, "10 to 99"), (99_999, "10,000 to 99,999"), (10**7, "1,000,000 or more")],
+)
+def test_a_number_of_values_is_a_range(distinct: int, words: str) -> None:
+    assert bucket(distinct, 5) == words
+
+
+def test_the_readme_says_how_columns_were_made_and_what_not_to_rely_on(stage: Path) -> None:
+    text = (stage / "README.md").read_text()
+    for line in (
+        "# ICU stays", "| `born` | date32[day] | dates were shifted:", "| `zip3` | string | made less precise (us-zip3, to: 3 digits)",
+        "40 rows of 40 people", "- Dates were shifted.", "combinations that fewer than 5 people shared were held back: 2.",
+        "1 record could not be read", "data@example.org", "20261121T101500Z-", "shared by 13 or more people (k = 5 was asked for)",
+    ):  # fmt: skip
+        assert line in text, line
+    assert "None" not in text
+    assert "{{" not in text
+
+
+def test_the_readmes_lines_open_the_data(stage: Path, tmp_path: Path) -> None:
+    folder = published(stage, tmp_path / "store")
+    snippets = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), flags=re.DOTALL)
+    assert len(snippets) == 4
+    ran = 0
+    for code in snippets:
+        module = re.findall(r"import (\w+)", code)[0]
+        if importlib.util.find_spec(module) is None:
+            assert module == "polars"  # the only one that is no dependency of ours
+            continue
+        check = f"{code}\nprint(len(patient), *(patient.columns if not hasattr(patient, 'column_names') else patient.column_names))"
+        done = subprocess.run([sys.executable, "-c", check], cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split() == ["40", "patient_id", "born", "zip3", "race"]
+        ran += 1
+    assert ran >= 3
+
+
+def test_the_documents_are_the_same_bytes_again_and_belong_to_the_review(stage: Path) -> None:
+    before = {file.path: file.sha256 for file in hash_files(stage)}
+    assert {"README.md", "dictionary.csv"} <= before.keys()
+    prepare(stage, make_facts(stage))
+    assert {file.path: file.sha256 for file in hash_files(stage)} == before
+
+
+def test_a_cell_of_the_dictionary_is_no_formula(stage: Path) -> None:
+    facts = make_facts(stage)
+    table = facts.tables[0]
+    column = table.columns[1].model_copy(update={"description": '=HYPERLINK("http://x")'})
+    changed = facts.model_copy(update={"tables": (table.model_copy(update={"columns": (table.columns[0], column)}), *facts.tables[1:])})
+    prepare(stage, changed)
+    assert "\"'=HYPERLINK" in (stage / "dictionary.csv").read_text()
+
+
+def test_a_link_in_the_stage_is_refused(stage: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.parquet").write_bytes(b"x")
+    (stage / "note" / "part-00009.parquet").symlink_to(tmp_path / "secret.parquet")
+    with pytest.raises(StoreError, match=r"note/part-00009\.parquet is a link"):
+        hash_files(stage)
+
+
+def test_the_manifest_says_all_and_reads_back(stage: Path, tmp_path: Path) -> None:
+    published(stage, tmp_path / "store")
+    manifest = open_version(tmp_path / "store", "icu").manifest
+    assert manifest.table("patient").subjects == 40
+    assert manifest.table("patient").files[0].rows == 20
+    assert (manifest.privacy.k, manifest.privacy.reached) == (5, 13)
+    assert manifest.policy_sha256 == make_facts(stage).policy_sha256
+    assert manifest.gates[0].gate == "leak"
+    assert manifest.content_sha256 == content_sha256(
+        [file.model_copy(update={"path": file.path.removeprefix("data/")}) for table in manifest.tables for file in table.files][:0]
+        or [file for file in hash_files(stage) if file.path.endswith(".parquet")]
+    )
+    assert type(manifest).model_validate_json(manifest.to_bytes()) == manifest
+
+
+def test_a_content_has_another_name_where_a_byte_or_a_path_differs() -> None:
+    one = FileFact(path="a/part-00000.parquet", sha256="0" * 64, bytes=1)
+    names = {content_sha256([one]), content_sha256([one, one]), content_sha256([one.model_copy(update={"path": "b"})]), content_sha256([])}
+    assert len(names) == 4
+    assert version_name(START, "abcdef0123") == "20261121T101500Z-abcdef01"
+    with pytest.raises(ValueError, match="time zone"):
+        version_name(START.replace(tzinfo=None), "abcdef0123")
