@@ -107,14 +107,14 @@ class LocalEngine:
     def _parallel(self, table: Table, fn: Mapper, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Batches go to the workers and come back in order; no more than twice the workers are under way, so memory stays bounded."""
         pool = self._workers()
-        under_way: deque[Future[pa.RecordBatch]] = deque()
+        under_way: deque[Future[bytes]] = deque()
         try:
             for number, batch in enumerate(_balanced(table.batches())):
-                under_way.append(pool.submit(_apply, fn, batch, schema, f"{table.name}, batch {number + 1}"))
+                under_way.append(pool.submit(_remote, fn, _packed(batch), schema, f"{table.name}, batch {number + 1}"))
                 if len(under_way) >= 2 * self.workers:
-                    yield under_way.popleft().result()
+                    yield _unpacked(under_way.popleft().result())
             while under_way:
-                yield under_way.popleft().result()
+                yield _unpacked(under_way.popleft().result())
         except BrokenProcessPool:
             self._pool = None
             raise StepFailed(f"{table.name}: a worker process ended (out of memory, or killed). Start the run again: it goes on") from None
@@ -152,6 +152,22 @@ def _balanced(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 def _start(secrets: dict[str, bytes]) -> None:
     for reference, secret in secrets.items():
         keys.provide(reference, secret)
+
+
+def _packed(batch: pa.RecordBatch) -> bytes:
+    """A batch for the way to or from a worker. Not pickled: a pickled slice carries all of what it is a slice of."""
+    with pa.BufferOutputStream() as sink:
+        with pa.ipc.new_stream(sink, batch.schema) as stream:
+            stream.write_batch(batch)
+        return sink.getvalue().to_pybytes()
+
+
+def _unpacked(data: bytes) -> pa.RecordBatch:
+    return next(iter(pa.ipc.open_stream(data)))
+
+
+def _remote(fn: Mapper, data: bytes, schema: pa.Schema, where: str) -> bytes:
+    return _packed(_apply(fn, _unpacked(data), schema, where))
 
 
 def _apply(fn: Mapper, batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBatch:

@@ -113,16 +113,6 @@ class Keep:
         return batch.filter(pc.equal(batch[self.column], self.value).fill_null(False))
 
 
-@dataclass(frozen=True)
-class Project:
-    """Keep some columns, in order, under a schema (with its metadata)."""
-
-    columns: tuple[str, ...]
-
-    def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        return batch.select(list(self.columns))
-
-
 def flag_subjects(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The subjects of a batch, each marked as known: what other tables are joined with."""
     return pa.RecordBatch.from_arrays([batch[SUBJECT], pa.repeat(True, batch.num_rows)], schema=KNOWN_SCHEMA)

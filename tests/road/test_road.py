@@ -183,9 +183,7 @@ def test_a_file_that_changed_after_the_decision_is_not_published(folder: Path) -
 def test_the_leak_gate_stops_a_column_of_names_and_says_no_name(folder: Path) -> None:
     with sqlite3.connect(folder / "ehr.db") as db:
         db.execute("ALTER TABLE stays ADD COLUMN handover TEXT")
-        db.execute(
-            "UPDATE stays SET handover = (SELECT 'for ' || given || ' ' || family FROM patients p WHERE p.patient_id = stays.patient_id)"
-        )
+        db.execute("UPDATE stays SET handover = (SELECT 'for ' || given || ' ' || family FROM patients p WHERE p.patient_id = stays.patient_id)")
     text = hospital.POLICY.replace("      ward: plain\n", "      ward: plain\n      handover: plain\n")
     run = Run.open(load(hospital.policy(folder, text)))
     with pytest.raises(GateFailed, match=r"stay\.handover") as raised:
