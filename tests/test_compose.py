@@ -153,9 +153,7 @@ def test_only_the_scheduler_holds_the_key_and_the_source(services: dict[str, dic
     assert {name for name, one in services.items() if "AWS_SECRET_ACCESS_KEY" in one.get("environment", {})} == {"scheduler", "prepare"}
 
 
-def test_nothing_is_privileged_and_nothing_listens_beyond_this_machine(
-    compose: dict[str, Any], services: dict[str, dict[str, Any]]
-) -> None:
+def test_nothing_is_privileged_and_nothing_listens_beyond_this_machine(compose: dict[str, Any], services: dict[str, dict[str, Any]]) -> None:
     for service in services.values():
         assert not {"privileged", "network_mode", "pid", "cap_add", "devices"} & set(service)
         assert "no-new-privileges:true" in service["security_opt"]

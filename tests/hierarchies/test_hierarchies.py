@@ -1,0 +1,114 @@
+"""Each hierarchy as small tables in and out, and the laws that all of them keep."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anonymize.hierarchies import build, names
+from anonymize.hierarchies.texts import restricted_zip3
+
+CASES = [
+    ("flat", ["a", None], [["a", None], ["*", "*"]]),
+    ("age", [5, 93, 42], [["5", "90+", "42"], ["5-9", "90+", "40-44"], ["0-9", "90+", "40-49"], ["0-19", "90+", "40-59"]]),
+    ("date", [dt.date(2020, 5, 6)], [["2020-05-06"], ["2020-05"], ["2020-Q2"], ["2020"], ["2020-2024"], ["2020-2029"], ["*"]]),
+    ("birth-year:2026", ["1930-01-02", "1936-01-01", "1937"], [["<=1936", "<=1936", "1937"], ["<=1936", "<=1936", "1937-1939"]]),
+    ("us-zip", ["02139-4307", "2139"], [["02139", "02139"], ["021**", "021**"], ["02***", "02***"]]),
+    ("us-zip3", ["02139", "03601", "59001"], [["021", "000", "590"], ["02*", "00*", "59*"], ["0**", "0**", "5**"]]),
+    ("icd-10-cm", ["E11.9", "E119"], [["E11.9", "E11.9"], ["E11", "E11"], ["E08-E13", "E08-E13"], ["chapter 4", "chapter 4"]]),
+    ("ranges:0..100:5,10", [3.2, 100.0, -1.0], [["[0, 5)", ">=100", "<0"], ["[0, 10)", ">=100", "<0"]]),
+    ("mask:3", ["abc"], [["abc"], ["ab*"], ["a**"], ["*"]]),
+]
+
+
+@pytest.mark.parametrize(("name", "values", "levels"), CASES, ids=[case[0] for case in CASES])
+def test_levels(name: str, values: list[object], levels: list[list[str]]) -> None:
+    hierarchy, column = build(name), pa.array(values)
+    assert [hierarchy.generalize(column, level).to_pylist() for level in range(len(levels))] == levels
+    top = len(hierarchy.levels) - 1
+    assert hierarchy.generalize(column, top).to_pylist() == ["*"] * len(values)
+    assert hierarchy.loss(column, top).tolist() == [1.0] * len(values)
+
+
+VALUES = {
+    "age": st.integers(0, 120).map(str),
+    "date": st.dates(dt.date(1900, 1, 1), dt.date(2100, 1, 1)).map(str),
+    "birth-year:2026": st.dates(dt.date(1900, 1, 1), dt.date(2026, 1, 1)).map(str),
+    "us-zip": st.integers(0, 99_999).map("{:05}".format),
+    "us-zip3": st.integers(0, 99_999).map("{:05}".format),
+    "ranges:0..100:1,5,20": st.floats(-10, 200).map(str),
+    "mask:4": st.text("abc123", min_size=4, max_size=4),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+@given(data=st.data())
+def test_what_is_equal_at_a_level_is_equal_above_it(name: str, data: st.DataObject) -> None:
+    values = pa.array(data.draw(st.lists(VALUES[name], min_size=2, max_size=12)))
+    hierarchy = build(name)
+    for level in range(1, len(hierarchy.levels) - 1):
+        above: dict[str, str] = {}
+        below = hierarchy.generalize(values, level).to_pylist()
+        for value, up in zip(below, hierarchy.generalize(values, level + 1).to_pylist(), strict=True):
+            assert above.setdefault(value, up) == up
+        assert (hierarchy.loss(values, level) <= hierarchy.loss(values, level + 1) + 1e-12).all()
+
+
+@given(st.integers(0, 120))
+def test_no_level_tells_an_age_over_89(age: int) -> None:
+    birth = dt.date(2026 - age, 6, 30)
+    for name, value in (("age", str(age)), ("birth-year:2026", str(birth))):
+        hierarchy = build(name)
+        coded = {hierarchy.generalize(pa.array([value]), level)[0].as_py() for level in range(len(hierarchy.levels) - 1)}
+        assert (coded == {"90+" if name == "age" else "<=1936"}) == (age > 89)
+
+
+@pytest.mark.parametrize("prefix", ["036", "059", "063", "102", "203", "205", "369", "556", "692", "790", "821", "823", "830", "831", "893"])
+def test_small_areas_are_zero(prefix: str) -> None:
+    assert build("us-zip3").generalize(pa.array([f"{prefix}01"]), 0).to_pylist() == ["000"]
+    assert len(restricted_zip3()) == 19
+
+
+def test_what_is_not_covered_is_said_without_the_value() -> None:
+    hierarchy = build("us-zip3")
+    assert hierarchy.covers(pa.array(["02139", "K1A 0B1", None])).to_pylist() == [True, False, True]
+    with pytest.raises(ValueError, match="does not cover 1 values") as raised:
+        hierarchy.generalize(pa.array(["K1A 0B1"]), 0)
+    assert "K1A" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("agee", "Did you mean 'age'"),
+        ("mask:x", "needs the length"),
+        ("birth-year", "needs the year"),
+        ("csv:none.csv", "cannot be read"),
+        ("ranges:9..1:2", "under the top"),
+    ],
+)
+def test_mistakes(name: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        build(name)
+    assert "us-zip3" in names()
+
+
+def test_arx_hierarchies_load_as_they_are(data_dir: Path) -> None:
+    folder = data_dir / "tables" / "adult"
+    for file in sorted(folder.glob("adult_hierarchy_*.csv")):
+        hierarchy = build(f"csv:{file.name}", folder)
+        leaf = file.read_text().splitlines()[0].split(";")[0]
+        assert hierarchy.generalize(pa.array([leaf]), 0).to_pylist() == [leaf]
+        assert hierarchy.loss(pa.array([leaf]), 0).tolist() == [0.0]
+
+
+@pytest.mark.parametrize(("text", "words"), [("a;b;*\nc;*\n", "line 2 has 2 cells"), ("a;x;p;*\nb;x;q;*\n", "not nested"), ("", "empty")])
+def test_a_broken_file_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "h.csv").write_text(text)
+    with pytest.raises(ValueError, match=words):
+        build("csv:h.csv", tmp_path)
