@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from anonymize.policy.model import Kind
-from anonymize.validate.extract import CASED, KINDS, member
+from anonymize.validate.extract import CASED, ID, KINDS, SURE, member
 from anonymize.validate.hashing import U64
 from anonymize.validate.needles import Needles
 from anonymize.validate.reading import DAY, NUMBER, SHORT, WORD, Occurrences, Reader
@@ -25,7 +25,9 @@ PLAIN = np.uint8(0xFF & ~CASED)
 SHOWN = 5
 """Row positions that a result names."""
 CHANCE = 0.05
-"""Hits that chance gives in so many releases are no leak: numbers of others that a chance number equals."""
+"""So many hits that chance gives them in this share of columns are no leak."""
+MANY = 10_000
+"""Distinct hits that are counted."""
 DAY_SUBJECTS, DAY_SHARE = 3, 0.02
 """So many subjects, and such a share of the rows, may bear one of their own days by chance where dates were shifted."""
 SHORT_SHARE, SHORT_VALUES = 0.5, 3
@@ -54,6 +56,51 @@ class Word:
     others: set[int] = field(default_factory=set)
 
 
+class Sketch:
+    """How many distinct hashes were met, in little memory. Source: linear counting (Whang et al. 1990); a few percent off up to a million."""
+
+    def __init__(self) -> None:
+        self._slots = np.zeros(1 << 18, bool)
+
+    def add(self, hashes: U64) -> None:
+        """Note hashes."""
+        self._slots[hashes >> np.uint64(64 - 18)] = True
+
+    def count(self) -> float:
+        """About how many were noted."""
+        return -len(self._slots) * math.log(max(1 - self._slots.mean(), 1 / len(self._slots)))
+
+
+@dataclass
+class Chance:
+    """Numbers of one length: how many distinct ones were tried, and which of them hit. A number that hits is a leak only where more do than
+    chance explains."""
+
+    hits: Rows = field(default_factory=Rows)
+    values: set[int] = field(default_factory=set)
+    kind: int = 0
+    tried: Sketch | None = None
+
+    def try_(self, hashes: U64) -> None:
+        """Note what was tried."""
+        self.tried = self.tried or Sketch()
+        self.tried.add(hashes)
+
+    def hit(self, row: Ints, hashes: U64, kind: np.ndarray) -> None:
+        """Note what hit; arrays of one length."""
+        if len(row):
+            self.hits.add(np.unique(row))
+            self.kind = int(kind[0] & PLAIN)
+            if len(self.values) < MANY:
+                self.values.update(hashes.tolist())
+
+    def is_leak(self, needles: float, digits: int) -> bool:
+        """Whether more hit than chance explains. needles: how many numbers of that length are searched for."""
+        if not self.values or self.tried is None:
+            return False
+        return _tail(len(self.values), self.tried.count() * needles / (9 * 10.0 ** (digits - 1))) < CHANCE
+
+
 @dataclass
 class Tally:
     """Hits that count only if there are more than chance explains."""
@@ -77,8 +124,7 @@ class ColumnSearch:
         self._hits: dict[tuple[int, bool], Rows] = {}
         self._words: dict[int, Word] = {}
         self._days, self._short = Tally(), Tally()
-        self._chance = [Tally() for _ in range(20)]
-        self._trials = np.zeros(20, np.int64)
+        self._numbers = {own: [Chance() for _ in range(20)] for own in (True, False)}
 
     def read(self, column: pa.Array, owner: U64, offset: int) -> None:
         """Read a batch. owner: each row's subject, hashed, 0 for nobody; offset: the position of its first row in the table."""
@@ -87,7 +133,7 @@ class ColumnSearch:
         self.rows += len(column)
         self.cells += len(column) - column.null_count
         met: dict[tuple[int, bool], list[Ints]] = {}
-        for found in self._reader.occurrences(column, self._trials):
+        for found in self._reader.occurrences(column):
             if len(found.row):
                 self._judge(found, owner, offset, met)
         for which, rows in met.items():
@@ -95,7 +141,8 @@ class ColumnSearch:
 
     def _judge(self, found: Occurrences, owner: U64, offset: int, met: dict[tuple[int, bool], list[Ints]]) -> None:
         mine = owner[found.row]
-        place = np.where(mine != 0, member(self.needles.own.hash, self.needles.hasher.pairs(mine, found.hash)), -1)
+        bound = self.needles.hasher.pairs(mine, found.hash)
+        place = np.where(mine != 0, member(self.needles.own.hash, bound), -1)
         own = place >= 0
         kind = self.needles.own.kind[np.maximum(place, 0)] if len(self.needles.own.hash) else np.zeros(len(place), np.uint8)
         if found.stream == WORD and not self.text:
@@ -107,25 +154,36 @@ class ColumnSearch:
         if found.stream == SHORT:
             self._tally(self._short, found, own, mine, kind, offset)
             return
-        if found.stream != NUMBER:
+        if found.stream == NUMBER:
+            own &= ~self._mere_ids(found, own & (kind == ID), bound, mine, kind, offset)
+        else:
             own &= found.strong | (kind & CASED == 0)
         _collect(met, found.row, kind & PLAIN, own, True)
         self._anybody(found, own, offset, met)
+
+    def _mere_ids(self, found: Occurrences, hit: Bools, bound: U64, mine: U64, kind: np.ndarray, offset: int) -> Bools:
+        """Numbers of records, of which a subject can have thousands: judged by chance at the end. Returns which of the hits are such."""
+        short = (found.digits < SURE) & (mine != 0)
+        for digits in np.unique(found.digits[short]):
+            these = short & (found.digits == digits)
+            chance = self._numbers[True][int(digits)]
+            chance.try_(bound[these])
+            chance.hit(found.row[these & hit] + offset, bound[these & hit], kind[these & hit])
+        return short & hit
 
     def _anybody(self, found: Occurrences, own: Bools, offset: int, met: dict[tuple[int, bool], list[Ints]]) -> None:
         """Identifiers of others."""
         at = np.flatnonzero(found.anybody & ~own)
         place = member(self.needles.distinct.hash, found.hash[at])
-        at, place = at[place >= 0], place[place >= 0]
-        kind = self.needles.distinct.kind[place] & PLAIN if len(place) else np.zeros(0, np.uint8)
+        kind = self.needles.distinct.kind[np.maximum(place, 0)] & PLAIN if len(self.needles.distinct.hash) else place.astype(np.uint8)
         if found.stream != NUMBER:
-            _collect(met, found.row[at], kind, np.ones(len(at), bool), False)
+            _collect(met, found.row[at], kind, place >= 0, False)
             return
         for digits in np.unique(found.digits[at]):
             these = found.digits[at] == digits
-            tally = self._chance[min(int(digits), 19)]
-            tally.hits.add(np.unique(found.row[at[these]]) + offset)
-            tally.kind = int(kind[these][0])
+            chance, hit = self._numbers[False][int(digits)], these & (place >= 0)
+            chance.try_(found.hash[at[these]])
+            chance.hit(found.row[at[hit]] + offset, found.hash[at[hit]], kind[hit])
 
     def _meet(self, found: Occurrences, own: Bools, kind: np.ndarray, mine: U64, offset: int) -> None:
         """Names in cells: who bears what the cell says, and who does not."""
@@ -167,10 +225,13 @@ class ColumnSearch:
             found.append((self._days.kind, True, self._days.hits))
         if len(self._short.values) >= SHORT_VALUES and self._short.hits.rows >= SHORT_SHARE * self.cells:
             found.append((self._short.kind, True, self._short.hits))
-        for digits, tally in enumerate(self._chance):
-            expected = float(self._trials[digits]) * self.needles.counts["digits"][digits] / (9 * 10.0 ** max(digits - 1, 0))
-            if tally.hits.rows and _tail(tally.hits.rows, expected) < CHANCE:
-                found.append((tally.kind, False, tally.hits))
+        counts = self.needles.counts
+        for digits in range(20):
+            ids = counts["id_digits"][digits] / max(counts["subjects"], 1)
+            for own, number in ((True, ids), (False, counts["digits"][digits])):
+                chance = self._numbers[own][digits]
+                if chance.is_leak(number, digits):
+                    found.append((chance.kind, own, chance.hits))
         return found
 
 

@@ -19,9 +19,11 @@ from anonymize.validate.vocabulary import common_words, words
 
 KINDS = tuple(kind.value for kind in Kind)
 _NUMBER = {kind.value: place for place, kind in enumerate(Kind)}
+ID = _NUMBER[Kind.ID.value]
 CASED = 0x80
 """Set in a kind's byte: a common word (White, Hope), in running text a name only where it is written with a capital."""
-SHORTEST_NUMBER, SHORTEST_DISTINCT = 5, 6
+SHORTEST_NUMBER, SHORTEST_DISTINCT, SURE = 5, 6, 9
+"""Digits of a number that is searched for, of one that is searched for in any row, and of one that chance does not hit."""
 _NAMES = 12
 """Names of one subject that are paired with each other."""
 _NOT_NUMBERS = {Kind.NAME, Kind.DATE, Kind.AGE, Kind.ORGANIZATION, Kind.FACILITY}
@@ -49,11 +51,13 @@ class Found:
 @dataclass
 class Extracted:
     """The needles of some subjects. own: to be bound to their owners; distinct: of any row; digits: how many distinct numbers have 0 to 19
-    digits; value_kind, searched: of each value its kind, and whether it gave a needle at all."""
+    digits; id_digits: how many own numbers that are mere ids have; value_kind, searched: of each value its kind, and whether it gave a
+    needle at all."""
 
     own: Found
     distinct: Found
     digits: Ints
+    id_digits: Ints
     value_kind: npt.NDArray[np.uint8]
     searched: Bools
 
@@ -84,7 +88,7 @@ def extract(batch: pa.RecordBatch, hasher: Hasher) -> Extracted:
     kind = codes[kinds.indices.to_numpy(zero_copy_only=False)] if len(flat) else np.zeros(0, np.uint8)
     column = pc.struct_field(flat, "column").fill_null("").dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
     text = pc.struct_field(flat, "value").cast(pa.string())
-    found = Extracted(Found(), Found(), np.zeros(20, np.int64), kind, np.zeros(len(flat), bool))
+    found = Extracted(Found(), Found(), np.zeros(20, np.int64), np.zeros(20, np.int64), kind, np.zeros(len(flat), bool))
     _add(Values(Tokens.of(text, hasher), owner, kind, column, hasher), found, np.arange(len(flat)))
     german = np.flatnonzero(pc.match_substring_regex(text, "[äöüÄÖÜ]").fill_null(False).to_numpy(zero_copy_only=False))
     if len(german):
@@ -226,7 +230,10 @@ def _add_numbers(values: Values, found: Extracted, row: Ints, value: U64, digits
     if local:
         return
     anybody = ~np.isin(kind, [_NUMBER[k] for k in _NOT_DISTINCT])
-    anybody &= digits >= SHORTEST_DISTINCT
+    mere = kind == ID
+    found.id_digits += np.bincount(np.minimum(digits[mere], 19), minlength=20)
+    # Ids of records are many and run on; what looks like another subject's is as likely a count or a code.
+    anybody &= digits >= np.where(mere, SURE, SHORTEST_DISTINCT)
     found.distinct.add(hashes[anybody], owner[anybody], kind[anybody])
     found.digits += np.bincount(np.minimum(digits[anybody], 19), minlength=20)
 

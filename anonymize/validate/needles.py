@@ -101,12 +101,14 @@ def build_needles(identifiers: Iterator[pa.RecordBatch], key: Key, path: Path) -
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     (path / COUNTS).unlink(missing_ok=True)
     spools = {name: Spool(path / f"{name}.parts") for name in ("own", "any", "distinct")}
-    hasher, values, unsearched, digits = hasher_of(key), Counter[str](), Counter[str](), np.zeros(20, np.int64)
+    hasher, values, unsearched = hasher_of(key), Counter[str](), Counter[str]()
+    digits, id_digits, subjects = np.zeros(20, np.int64), np.zeros(20, np.int64), 0
     for batch in identifiers:
+        subjects += batch.num_rows
         for low in range(0, batch.num_rows, BATCH_SUBJECTS):
             found = extract(batch.slice(low, BATCH_SUBJECTS), hasher)
             _spool(found, hasher, spools)
-            digits += found.digits
+            digits, id_digits = digits + found.digits, id_digits + found.id_digits
             for number, kind in enumerate(KINDS):
                 values[kind] += int((found.value_kind == number).sum())
                 unsearched[kind] += int(((found.value_kind == number) & ~found.searched).sum())
@@ -115,7 +117,9 @@ def build_needles(identifiers: Iterator[pa.RecordBatch], key: Key, path: Path) -
         "values": {kind: number for kind, number in values.items() if number},
         "unsearched": {kind: number for kind, number in unsearched.items() if number},
         "needles": {name: rows[name] for name in ("own", "distinct")},
+        "subjects": subjects,
         "digits": digits.tolist(),
+        "id_digits": id_digits.tolist(),
     }
     (path / COUNTS).write_text(json.dumps(counts, sort_keys=True))
     return Needles.open(path, key)

@@ -23,9 +23,9 @@ WORD, NUMBER, OTHER, DAY, SHORT = range(5)
 
 @dataclass(frozen=True)
 class Occurrences:
-    """Places that the sieve let through; all arrays of length n. stream: WORD, NUMBER, OTHER, DAY or SHORT; row: in the
+    """Places that the sieve let through, and all numbers; all arrays of length n. stream: WORD, NUMBER, OTHER, DAY or SHORT; row: in the
     batch; strong: of words, whether written with a capital or all of a cell; of days, whether a word of birth or death stands before;
-    anybody: whether it counts in others' rows too; digits: of numbers."""
+    anybody: whether it counts in others' rows too; digits: of numbers, no more than 19."""
 
     stream: int
     row: Ints
@@ -54,8 +54,8 @@ class Reader:
     text: bool
     dates: bool
 
-    def occurrences(self, column: pa.Array, trials: Ints) -> Iterator[Occurrences]:
-        """What a column may hold. trials: int64, length 20, is counted up: numbers of each length that were compared with anybody's.
+    def occurrences(self, column: pa.Array) -> Iterator[Occurrences]:
+        """What a column may hold: what the sieve lets through, and all numbers, so that chance can be told from more than chance.
 
         Raises TypeError where values of the column's type cannot be read; the gate then fails closed.
         """
@@ -63,25 +63,25 @@ class Reader:
         if pa.types.is_null(kind) or pa.types.is_boolean(kind):
             return
         if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_struct(kind):
-            yield from self._nested(column, trials)
+            yield from self._nested(column)
         elif pa.types.is_date(kind) or pa.types.is_timestamp(kind):
             yield from self._calendar(column)
         elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-            yield from self._amounts(column, trials)
+            yield from self._amounts(column)
         elif pa.types.is_dictionary(kind):
-            yield from self.occurrences(column.cast(kind.value_type), trials)
+            yield from self.occurrences(column.cast(kind.value_type))
         elif _is_text(kind):
-            yield from self._cells(column, trials)
+            yield from self._cells(column)
         else:
             raise TypeError(f"a column of {kind} cannot be searched")
 
-    def _nested(self, column: pa.Array, trials: Ints) -> Iterator[Occurrences]:
+    def _nested(self, column: pa.Array) -> Iterator[Occurrences]:
         if pa.types.is_struct(column.type):
             for place in range(column.type.num_fields):
-                yield from self.occurrences(pc.struct_field(column, [place]), trials)
+                yield from self.occurrences(pc.struct_field(column, [place]))
             return
         parents = pc.list_parent_indices(column).to_numpy(zero_copy_only=False).astype(np.int64)
-        for found in self.occurrences(pc.list_flatten(column), trials):
+        for found in self.occurrences(pc.list_flatten(column)):
             yield Occurrences(found.stream, parents[found.row], found.hash, found.strong, found.anybody, found.digits)
 
     def _calendar(self, column: pa.Array) -> Iterator[Occurrences]:
@@ -91,33 +91,32 @@ class Reader:
             hashes = features.day_hashes(self.hasher, day.drop_null().to_numpy(zero_copy_only=False).astype(np.int64))
             yield self._passing(DAY, row, hashes, strong=np.zeros(len(row), bool))
 
-    def _amounts(self, column: pa.Array, trials: Ints) -> Iterator[Occurrences]:
+    def _amounts(self, column: pa.Array) -> Iterator[Occurrences]:
         """Whole numbers, whatever the column's type; a number of a person is never a fraction."""
         number = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         exact = column if pa.types.is_integer(column.type) else pa.array(np.where(np.abs(number) < 2**53, number, np.nan), from_pandas=True)
         row = np.flatnonzero(np.isfinite(number) & (np.floor(number) == number) & exact.is_valid().to_numpy(zero_copy_only=False))
         value = np.abs(exact.take(pa.array(row)).cast(pa.int64(), safe=False).to_numpy(zero_copy_only=False)).astype(np.uint64)
         digits = np.ceil(np.log10(value.astype(np.float64) + 1)).astype(np.int64)
-        yield from self._numbers(row, value, digits, np.ones(len(row), bool), trials)
+        yield from self._numbers(row, value, digits, np.ones(len(row), bool))
         yield from self._short(row, value, digits)
 
-    def _cells(self, column: pa.Array, trials: Ints) -> Iterator[Occurrences]:
+    def _cells(self, column: pa.Array) -> Iterator[Occurrences]:
         """Each distinct text is read once."""
         column = _decoded(column) if _is_binary(column.type) else column.cast(pa.large_string())
         for low, piece in slices(column):
             encoded = piece.dictionary_encode()
             codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-            times = np.bincount(codes[codes >= 0], minlength=len(encoded.dictionary))
             tokens = Tokens.of(encoded.dictionary, self.hasher)
-            for found in self._streams(tokens, trials, times) if len(tokens) else ():
+            for found in self._streams(tokens) if len(tokens) else ():
                 rows = found.expanded(codes)
                 yield Occurrences(rows.stream, rows.row + low, rows.hash, rows.strong, rows.anybody, rows.digits)
 
-    def _streams(self, tokens: Tokens, trials: Ints, times: Ints) -> Iterator[Occurrences]:
+    def _streams(self, tokens: Tokens) -> Iterator[Occurrences]:
         yield from self._words(tokens)
         for numbers in tokens.numbers():
             anybody = numbers.distinct & (numbers.digits >= SHORTEST_DISTINCT)
-            yield from self._numbers(numbers.row, numbers.value, numbers.digits, anybody, trials, times)
+            yield from self._numbers(numbers.row, numbers.value, numbers.digits, anybody)
         if not self.text:
             alone = np.flatnonzero(tokens.alone & tokens.digit & (tokens.length <= 19))
             value = tokens.value[alone]
@@ -146,14 +145,10 @@ class Reader:
         hashes = features.pair_hashes(self.hasher, tokens.hash[first[both]], tokens.hash[second[both]])
         yield self._passing(OTHER, tokens.row[first[both]], hashes)
 
-    def _numbers(self, row: Ints, value: U64, digits: Ints, anybody: Bools, trials: Ints, times: Ints | None = None) -> Iterator[Occurrences]:
+    def _numbers(self, row: Ints, value: U64, digits: Ints, anybody: Bools) -> Iterator[Occurrences]:
         long = digits >= SHORTEST_NUMBER
         row, value, digits, anybody = row[long], value[long], digits[long], anybody[long] & (digits[long] >= SHORTEST_DISTINCT)
-        weights = None if times is None else times[row[anybody]]
-        trials += np.bincount(np.minimum(digits[anybody], 19), weights=weights, minlength=20).astype(np.int64)
-        hashes = features.number_hashes(self.hasher, value)
-        passes = self.sieve.passes(hashes)
-        yield Occurrences(NUMBER, row[passes], hashes[passes], np.ones(int(passes.sum()), bool), anybody[passes], digits[passes])
+        yield Occurrences(NUMBER, row, features.number_hashes(self.hasher, value), np.ones(len(row), bool), anybody, np.minimum(digits, 19))
 
     def _short(self, row: Ints, value: U64, digits: Ints) -> Iterator[Occurrences]:
         few = digits < SHORTEST_NUMBER

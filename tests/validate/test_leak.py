@@ -185,8 +185,22 @@ def test_chance_numbers_of_others_do_not_stop_a_release_but_many_do(finder: Make
     chance = pa.array(rng.integers(1_000_000, 9_999_999, 20_000))
     assert np.isin(chance.to_numpy(), 1_000_000 + np.arange(1000) * 9).sum() > 0
     assert find(chance, ["p0"] * 20_000) == []
-    planted = pa.array(np.where(np.arange(20_000) % 100 == 0, 1_000_900, chance.to_numpy()))
-    assert find(planted, ["p0"] * 20_000) == [("mrn", False)]
+    place = np.arange(20_000)
+    planted = pa.array(np.where(place % 100 == 0, 1_000_000 + 9 * (place // 100), chance.to_numpy()))
+    assert find(planted, ["p500"] * 20_000) == [("mrn", False)]
+
+
+def test_of_many_ids_of_records_one_in_a_column_of_codes_is_chance_but_a_column_of_them_is_none(finder: Make) -> None:
+    rng = np.random.default_rng(1)
+    own = rng.permutation(900_000)[:20_000] + 100_000
+    people = [f"p{n % 20}" for n in range(20_000)]
+    find = finder({f"p{s}": [("id", str(i), "measurement_id") for i in own[s::20]] for s in range(20)})
+    codes = rng.choice(rng.integers(100_000, 999_999, 400), 20_000)
+    codes[np.flatnonzero(np.arange(20_000) % 20 == 3)[:50]] = own[3]
+    assert find(pa.array(codes), people) == []
+    assert find(pa.array(own), people) == [("id", True)]
+    assert find([f"measurement {own[3]} of today"], ["p3"], text=True) == [("id", True)]
+    assert find([f"measurement {own[3]} of today"], ["p4"], text=True) == []
 
 
 def test_days_of_birth_are_found_in_columns_of_dates(finder: Make) -> None:
