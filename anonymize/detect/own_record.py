@@ -19,6 +19,7 @@ from anonymize.policy.model import Kind
 
 _NAMES = {Kind.NAME}
 _WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+(?:['’][\p{L}]+)?")
+_DIGITS = regex.compile(r"\d{5,}")
 _RUN = regex.compile(r"[\p{L}\p{N}]+")
 #: Words inside of addresses and organizations that identify nobody.
 _FILLERS = frozenset("street st avenue ave road rd drive dr lane ln court ct suite apt unit north south east west the of and".split())
@@ -55,7 +56,9 @@ def _compiled(record: tuple[Identifier, ...]) -> _Compiled:
         if code is None:
             by_kind.setdefault(identifier.kind, set()).update(_expressions(identifier))
         elif len(code) >= SHORTEST_NUMBER:
-            codes.setdefault(code, identifier.kind)
+            # `MRN-700123` is also written `700123`.
+            for form in (code, *_DIGITS.findall(code)):
+                codes.setdefault(form, identifier.kind)
     expressions = tuple(
         (kind, regex.compile(r"(?<![\p{L}\p{N}])(?:" + "|".join(sorted(alternatives, key=lambda a: (-len(a), a))) + r")(?![\p{L}\p{N}])"))
         for kind, alternatives in sorted(by_kind.items())

@@ -102,16 +102,19 @@ def s3_server() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture(params=["folder", "s3"])
-def store_uri(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An empty store of either kind."""
-    if request.param == "folder":
-        return str(tmp_path / "store")
-    address = request.getfixturevalue("s3_server")
+@pytest.fixture
+def s3_uri(s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty store on S3."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     import boto3
 
     bucket = f"b{abs(hash(tmp_path))}"
-    boto3.client("s3", endpoint_url=f"http://{address}", region_name="us-east-1").create_bucket(Bucket=bucket)
-    return f"s3://{bucket}/research?endpoint_override={address}&scheme=http&region=us-east-1"
+    boto3.client("s3", endpoint_url=f"http://{s3_server}", region_name="us-east-1").create_bucket(Bucket=bucket)
+    return f"s3://{bucket}/research?endpoint_override={s3_server}&scheme=http&region=us-east-1"
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty store of either kind."""
+    return str(tmp_path / "store") if request.param == "folder" else request.getfixturevalue("s3_uri")

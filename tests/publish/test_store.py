@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,18 @@ def test_a_store_that_cannot_be_reached_says_so(stage: Path, monkeypatch: pytest
     assert open_backend(uri).uri == "s3://bucket/x"
 
 
+def test_a_manifest_and_the_pointer_are_one_put_on_s3(stage: Path, s3_uri: str, caplog: pytest.LogCaptureFixture) -> None:
+    decision = signed(stage)
+    with caplog.at_level("INFO", logger="werkzeug"):
+        publish(stage, s3_uri, make_facts(stage), decision)
+    writes = [record.getMessage() for record in caplog.records if '"PUT ' in record.getMessage() or '"POST ' in record.getMessage()]
+    for name in ("manifest.json", "latest.json"):
+        assert len([line for line in writes if f"{name} " in line]) == 1, name
+        assert not [line for line in writes if f"{name}?" in line]
+    order = [name for line in writes for name in ("data/", "manifest.json", "latest.json") if name in line]
+    assert order[-2:] == ["manifest.json", "latest.json"]
+
+
 def test_leftovers_of_killed_publishes_go_but_not_those_of_a_live_run(stage: Path, store_uri: str) -> None:
     backend = open_backend(store_uri)
     now, old = START.now(START.tzinfo), START.now(START.tzinfo) - timedelta(days=2)
@@ -293,6 +306,15 @@ def test_publishers_at_the_same_time_end_with_all_versions_whole(tmp_path: Path)
     assert len(versions) == 3
     assert open_version(tmp_path / "store", "icu", verify=True).manifest.version == versions[-1]
     assert all(open_version(tmp_path / "store", "icu", version, verify=True) for version in versions)
+
+
+def test_publishers_at_the_same_time_on_s3(tmp_path: Path, s3_uri: str) -> None:
+    made = [stages(tmp_path, n, run=f"icu-{n}", hours=n) for n in range(3)]
+    decisions = [signed(stage) for stage, _ in made]
+    with ThreadPoolExecutor(3) as pool:
+        releases = list(pool.map(lambda one: publish(one[0][0], s3_uri, one[0][1], one[1]), zip(made, decisions, strict=True)))
+    assert Store(s3_uri).versions("icu") == [release.version for release in releases]
+    assert open_version(s3_uri, "icu", verify=True).manifest == releases[-1].manifest
 
 
 def _killed_for_good(stage: Path, store: Path) -> None:
