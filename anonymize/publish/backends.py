@@ -78,6 +78,8 @@ def open_backend(uri: str) -> Backend:
     if scheme == "file":
         return Folder(Path(rest))
     shown = f"{scheme}://{rest.partition('?')[0].rpartition('@')[2].rstrip('/')}"  # without credentials, which some put before an `@`
+    if scheme == "s3" and "allow_delayed_open=" not in uri:
+        uri += f"{'&' if '?' in uri else '?'}allow_delayed_open=true"  # a small file is one PUT, not an upload in three requests
     with _failing(shown, "open"):
         filesystem, prefix = pafs.FileSystem.from_uri(uri)
     return Remote(filesystem, prefix.rstrip("/"), shown)
