@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -90,13 +91,21 @@ def extract(batch: pa.RecordBatch, hasher: Hasher) -> Extracted:
     text = pc.struct_field(flat, "value").cast(pa.string())
     found = Extracted(Found(), Found(), np.zeros(20, np.int64), np.zeros(20, np.int64), kind, np.zeros(len(flat), bool))
     _add(Values(Tokens.of(text, hasher), owner, kind, column, hasher), found, np.arange(len(flat)))
-    german = np.flatnonzero(pc.match_substring_regex(text, "[äöüÄÖÜ]").fill_null(False).to_numpy(zero_copy_only=False))
-    if len(german):
-        again = text.take(pa.array(german))
-        for letter, pair in {"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"}.items():
-            again = pc.replace_substring(again, letter, pair)
-        _add(Values(Tokens.of(again, hasher), owner[german], kind[german], column[german], hasher), found, german)
+    for row, again in _spelt_otherwise(text):
+        _add(Values(Tokens.of(again, hasher), owner[row], kind[row], column[row], hasher), found, row)
     return found
+
+
+def _spelt_otherwise(text: pa.Array) -> Iterator[tuple[Ints, pa.Array]]:
+    """The values that are spelt in another way as well, as texts of their own: `Müller` as Mueller, `McKenna` as Mc Kenna."""
+    umlauts = {"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"}
+    german = np.flatnonzero(pc.match_substring_regex(text, "[äöüÄÖÜ]").fill_null(False).to_numpy(zero_copy_only=False))
+    again = text.take(pa.array(german))
+    for letter, pair in umlauts.items():
+        again = pc.replace_substring(again, letter, pair)
+    yield german, again
+    camel = np.flatnonzero(pc.match_substring_regex(text, r"\p{Ll}\p{Lu}").fill_null(False).to_numpy(zero_copy_only=False))
+    yield camel, pc.replace_substring_regex(text.take(pa.array(camel)), r"(\p{Ll})(\p{Lu})", r"\1 \2")
 
 
 def owner_hashes(subjects: pa.Array, hasher: Hasher) -> U64:

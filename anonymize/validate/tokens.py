@@ -204,8 +204,9 @@ class Tokens:
             all_tight, lines = all_tight[on] & tight[joint], lines[on] + line[joint]
             digits = total - zeros[low]
             broken = (lines == 1) & (groups == 2)
+            halves = (groups == 2) & (self.length[low] >= 3) & (self.length[after] >= 3)
             distinct = (digits >= 9) & (all_tight | broken | np.isin(shape, _SHAPES))
-            sound = (total <= 19) & ((digits >= 9) | ((digits >= 6) & (all_tight | broken)))
+            sound = (total <= 19) & ((digits >= 9) | ((digits >= 6) & (all_tight | broken | halves)))
             yield Numbers(self.row[low[sound]], value[sound], digits[sound], distinct[sound])
 
     def _zeros(self) -> Ints:

@@ -29,7 +29,7 @@ MARIA = [
     ("facility", "Mercy General Hospital", "site"),
 ]  # fmt: skip
 HOPE = [("name", "Hope", "first"), ("name", "White", "last"), ("mrn", "MRN-00987654", "mrn")]
-OTHERS = {f"s{n}": [("name", name, "last")] for n, name in enumerate(["O'Brien", "Müller", "Ng", "Kowalczyk", "Sørensen", "Lee"], 3)}
+OTHERS = {f"s{n}": [("name", name, "last")] for n, name in enumerate(["O'Brien", "Müller", "Ng", "Kowalczyk", "Sørensen", "Lee", "McKenna"], 3)}
 PEOPLE = {"s1": MARIA, "s2": HOPE, **OTHERS}
 Make = Callable[[dict[str, object]], Finder]
 
@@ -46,7 +46,8 @@ def find(finder: Make) -> Finder:
         ("name", "garcialopez"), ("name", "Garcia\u2010Lopez"), ("name", "Gar-\ncia came"), ("name", "Ga\u200brcia"),
         ("name", "Ｇａｒｃｉａ"),
         ("name", "Lopez_2"), ("name", "<b>Lopez</b>"), ("name", "\\nLopez said"), ("name", "(Lopez)"),
-        ("mrn", "MRN 00123456"), ("mrn", "mrn:123456"), ("mrn", "MRN-00123-456"), ("mrn", "chart 00-12-34-56"), ("mrn", "#00123\n456"),
+        ("mrn", "MRN 00123456"), ("mrn", "mrn:123456"), ("mrn", "MRN-00123-456"),
+        ("mrn", "chart 00-12-34-56"), ("mrn", "#00123\n456"), ("mrn", "MRN 00123 456"),
         ("phone", "555-123-4567"), ("phone", "5551234567"), ("phone", "+1 (555) 123.4567"), ("phone", "(555) 123-\n4567"),
         ("phone", "555 123\n4567"), ("phone", "call 123-4567"), ("phone", "1-555-123-4567 x12"),
         ("email", "M.GARCIA@EXAMPLE.ORG"), ("email", "mailto:m.garcia@example.org>"), ("email", "m garcia at: m_garcia@example.org"),
@@ -70,7 +71,8 @@ def test_a_subjects_own_identifier_is_found_in_text_however_it_is_written(find: 
         ("s2", "Ms. White is well"), ("s2", "WHITE, HOPE"), ("s2", "Hope is well"),
         ("s3", "obrien"), ("s3", "O’BRIEN"), ("s3", "O'Brien's"),
         ("s4", "Mueller"), ("s4", "MÜLLER"), ("s4", "Muller"),
-        ("s5", "Mrs. Ng"), ("s6", "KOWALCZYK-Nowak"), ("s7", "Sorensen"), ("s7", "Sørensen"),
+        ("s5", "Mrs. Ng"), ("s6", "KOWALCZYK-Nowak"), ("s7", "Sorensen"),
+        ("s7", "Sørensen"), ("s9", "Mc Kenna"), ("s9", "MCKENNA"), ("s9", "mckenna"),
     ],
 )  # fmt: skip
 def test_names_of_all_kinds_are_found(find: Finder, subject: str, text: str) -> None:
