@@ -66,8 +66,9 @@ def read_request(folder: Path) -> ReviewRequest | None:
 def decide(asked: ReviewRequest, folder: Path, *, approve: bool, steward: str, reason: str, at: datetime | None = None) -> Decision:
     """Write a steward's decision on a request, in one step.
 
+    A decision that stands is never written over: the same steward's same word on the same files is given back as it was.
     Raises ReviewMissing where the name or the reason is blank, where a gate failed and the decision is to approve, and where another
-    decision on the same request stands already.
+    decision on the same files stands.
     """
     steward, reason = " ".join(steward.split()), " ".join(reason.split())
     for what, given in (("name", steward), ("reason", reason)):
@@ -76,17 +77,19 @@ def decide(asked: ReviewRequest, folder: Path, *, approve: bool, steward: str, r
     failed = [gate.gate for gate in asked.gates if not gate.passed]
     if approve and failed:
         raise ReviewMissing(f"this release cannot be approved: its gates failed ({', '.join(failed)})")
-    _not_decided_otherwise(folder, asked, approve)
+    before = read_decision(folder)
+    if before is not None and before.files == asked.files:
+        return _standing(before, approve, steward)
     decision = Decision(approve=approve, steward=steward, reason=reason, at=at or datetime.now(UTC), files=asked.files)
     _write(folder / DECISION, decision.model_dump_json(indent=1))
     return decision
 
 
-def _not_decided_otherwise(folder: Path, asked: ReviewRequest, approve: bool) -> None:
-    before = read_decision(folder)
-    if before is not None and before.files == asked.files and before.approve != approve:
-        word = "approved" if before.approve else "rejected"
-        raise ReviewMissing(f"{before.steward} {word} this release already. A new run is needed to decide anew")
+def _standing(before: Decision, approve: bool, steward: str) -> Decision:
+    if (before.approve, before.steward) == (approve, steward):
+        return before
+    word = "approved" if before.approve else "rejected"
+    raise ReviewMissing(f"{before.steward} {word} this release already. A new run is needed to decide anew")
 
 
 def read_decision(folder: Path) -> Decision | None:

@@ -26,6 +26,8 @@ SHOWN = 5
 """Row positions that a result names."""
 CHANCE = 0.05
 """So many hits that chance gives them in this share of columns are no leak."""
+SHARED_KINDS = frozenset({Kind.ADDRESS.value, Kind.DATE.value, Kind.AGE.value})
+"""What k subjects may share in a quasi-identifier."""
 MANY = 10_000
 """Distinct hits that are counted."""
 DAY_SUBJECTS, DAY_SHARE = 3, 0.02
@@ -116,7 +118,7 @@ class ColumnSearch:
 
     def __init__(self, table: str, name: str, needles: Needles, columns: Columns, k: int) -> None:
         self.table, self.name, self.needles = table, name, needles
-        self.text, self.shifted = name in columns.text, name in columns.shifted
+        self.text, self.shifted, self.quasi = name in columns.text, name in columns.shifted, name in columns.quasi
         self.allowed = pa.array(sorted(columns.allowed.get(name, ())), pa.string())
         self.others = max(k - 1, 2)
         self.rows = self.cells = 0
@@ -216,6 +218,8 @@ class ColumnSearch:
         hits = {which: rows for which, rows in self._hits.items() if rows.rows}
         for kind, own, rows in self._deferred():
             _merge(hits.setdefault((kind, own), Rows()), rows, self.rows)
+        if self.quasi:
+            hits = {(kind, own): rows for (kind, own), rows in hits.items() if not (own and KINDS[kind] in SHARED_KINDS)}
         found = [Leak(self.table, self.name, KINDS[kind], rows.rows, own, tuple(rows.first)) for (kind, own), rows in hits.items()]
         return sorted(found, key=lambda leak: (not leak.own, leak.kind))
 

@@ -9,6 +9,8 @@ It is the referee: it shares no code with detection. Every column is read, texts
 
 In a column that is not free text a name is no hit where at least k - 1 subjects who do *not* bear it have it in that column as well:
 `White` in a race column is a race. A column of surnames never passes so, for those who have `Smith` in it are called Smith.
+A city, a ZIP code or a day of birth in a quasi-identifier is shared by k subjects, which is the k-anonymity gate's to prove; a name or a
+number there is a hit.
 A day is no proof where dates were shifted, since a shifted date can fall on a birthday by chance: in texts and shifted columns a day counts
 where a word of birth or death stands before it, or where more rows have one than chance explains.
 
@@ -24,7 +26,7 @@ from typing import Any
 import pyarrow as pa
 
 from anonymize.errors import StepFailed, without_values
-from anonymize.policy.model import Method, Policy
+from anonymize.policy.model import Method, Policy, Role
 from anonymize.validate.column import ColumnSearch
 from anonymize.validate.extract import owner_hashes
 from anonymize.validate.needles import Needles
@@ -55,11 +57,13 @@ class Leak:
 @dataclass(frozen=True)
 class Columns:
     """What the gate must know of a table's columns. text: free text; shifted: dates, or texts whose dates, were moved; allowed: the only
-    values that the policy lets a column hold, which are nobody's."""
+    values that the policy lets a column hold, which are nobody's; quasi: quasi-identifiers, in which a place or a day is the k-anonymity
+    gate's to judge, since k subjects share each combination."""
 
     text: frozenset[str] = frozenset()
     shifted: frozenset[str] = frozenset()
     allowed: Mapping[str, Collection[str]] = field(default_factory=dict)
+    quasi: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, policy: Policy, table: str) -> Columns:
@@ -67,7 +71,8 @@ class Columns:
         rules = {rule.rename or name: rule for name, rule in policy.tables[table].columns.items() if rule.leaves}
         text = frozenset(name for name, rule in rules.items() if rule.method is Method.SCRUB)
         moved = frozenset(name for name, rule in rules.items() if rule.method is Method.SHIFT)
-        return cls(text, text | moved, {name: rule.values for name, rule in rules.items() if rule.values is not None})
+        quasi = frozenset(name for name, rule in rules.items() if rule.role is Role.QUASI)
+        return cls(text, text | moved, {name: rule.values for name, rule in rules.items() if rule.values is not None}, quasi)
 
 
 def search(

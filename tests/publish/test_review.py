@@ -60,6 +60,15 @@ def test_a_rejection_cannot_be_turned_into_an_approval(desk: Path) -> None:
         review.decide(asked(desk), desk, approve=True, steward="B. Other", reason="I think not")
 
 
+def test_a_decision_that_stands_is_not_written_over(desk: Path) -> None:
+    first = review.decide(asked(desk), desk, approve=True, steward="A. Steward", reason="fine")
+    assert review.decide(asked(desk), desk, approve=True, steward="A. Steward", reason="again, after a crash") == first
+    for approve, steward in ((True, "B. Other"), (False, "A. Steward")):
+        with pytest.raises(ReviewMissing, match=r"A\. Steward approved this release already"):
+            review.decide(asked(desk), desk, approve=approve, steward=steward, reason="mine")
+    assert review.read_decision(desk) == first
+
+
 def test_a_release_whose_gates_failed_cannot_be_approved(stage: Path) -> None:
     found = review.request(stage, gates=[GateFact(gate="leak", passed=False, words="3 rows"), GateFact(gate="k", passed=True, words="")])
     with pytest.raises(ReviewMissing, match=r"its gates failed \(leak\)"):

@@ -38,7 +38,8 @@ def search_column(
     **more: object,
 ) -> list[Leak]:
     name = frozenset({"c"})
-    known = Columns(name if text else frozenset(), name if text or shifted else frozenset(), more.get("allowed", {}))  # type: ignore[arg-type]
+    quasi = name if more.get("quasi") else frozenset()
+    known = Columns(name if text else frozenset(), name if text or shifted else frozenset(), more.get("allowed", {}), quasi)  # type: ignore[arg-type]
     batch = pa.RecordBatch.from_arrays([cells], names=["c"])
     return search(iter([batch]), iter([pa.array(subjects, pa.string())]), needles, table="t", columns=known, k=k)
 

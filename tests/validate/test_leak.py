@@ -149,6 +149,13 @@ def test_a_column_of_one_shared_surname_never_passes(finder: Make) -> None:
     assert find(["Smith"] * 40, SUBJECTS) == [("name", True)]
 
 
+def test_a_place_in_a_quasi_identifier_is_shared_and_a_name_there_is_a_leak(find: Finder) -> None:
+    assert find(["Springfield", "1950-03-04"], "s1", quasi=True) == []
+    assert find(["Springfield", "1950-03-04"], "s1") == [("address", True), ("date", True)]
+    assert find(["Lopez"], "s1", quasi=True) == [("name", True)]
+    assert find(["123456"], "s1", quasi=True) == [("mrn", True)]
+
+
 def test_a_single_name_in_a_column_of_cells_is_found(cells: Finder) -> None:
     assert cells([None] * 7 + ["white"] + [None] * 32, SUBJECTS) == [("name", True)]
 
