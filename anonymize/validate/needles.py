@@ -101,28 +101,46 @@ def build_needles(identifiers: Iterator[pa.RecordBatch], key: Key, path: Path) -
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     (path / COUNTS).unlink(missing_ok=True)
     spools = {name: Spool(path / f"{name}.parts") for name in ("own", "any", "distinct")}
-    hasher, values, unsearched = hasher_of(key), Counter[str](), Counter[str]()
-    digits, id_digits, subjects = np.zeros(20, np.int64), np.zeros(20, np.int64), 0
+    hasher, counted = hasher_of(key), _Counted()
     for batch in identifiers:
-        subjects += batch.num_rows
         for low in range(0, batch.num_rows, BATCH_SUBJECTS):
-            found = extract(batch.slice(low, BATCH_SUBJECTS), hasher)
+            part = batch.slice(low, BATCH_SUBJECTS)
+            found = extract(part, hasher)
             _spool(found, hasher, spools)
-            digits, id_digits = digits + found.digits, id_digits + found.id_digits
-            for number, kind in enumerate(KINDS):
-                values[kind] += int((found.value_kind == number).sum())
-                unsearched[kind] += int(((found.value_kind == number) & ~found.searched).sum())
+            counted.add(found, part.num_rows)
     rows = {name: spool.finish(path / name, _of_few if name == "distinct" else _once) for name, spool in spools.items()}
-    counts = {
-        "values": {kind: number for kind, number in values.items() if number},
-        "unsearched": {kind: number for kind, number in unsearched.items() if number},
-        "needles": {name: rows[name] for name in ("own", "distinct")},
-        "subjects": subjects,
-        "digits": digits.tolist(),
-        "id_digits": id_digits.tolist(),
-    }
+    counts = {**counted.said(), "needles": {name: rows[name] for name in ("own", "distinct")}}
     (path / COUNTS).write_text(json.dumps(counts, sort_keys=True))
     return Needles.open(path, key)
+
+
+class _Counted:
+    """What was searched for and what was not, and how many numbers there are of each length."""
+
+    def __init__(self) -> None:
+        self._subjects = 0
+        self._values, self._unsearched = Counter[str](), Counter[str]()
+        self._digits, self._id_digits = np.zeros(20, np.int64), np.zeros(20, np.int64)
+
+    def add(self, found: Extracted, subjects: int) -> None:
+        """Count a batch of subjects."""
+        self._subjects += subjects
+        self._digits += found.digits
+        self._id_digits += found.id_digits
+        for number, kind in enumerate(KINDS):
+            mine = found.value_kind == number
+            self._values[kind] += int(mine.sum())
+            self._unsearched[kind] += int((mine & ~found.searched).sum())
+
+    def said(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {
+            "subjects": self._subjects,
+            "values": {kind: number for kind, number in self._values.items() if number},
+            "unsearched": {kind: number for kind, number in self._unsearched.items() if number},
+            "digits": self._digits.tolist(),
+            "id_digits": self._id_digits.tolist(),
+        }
 
 
 def _spool(found: Extracted, hasher: Hasher, spools: dict[str, Spool]) -> None:
