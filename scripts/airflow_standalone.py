@@ -125,7 +125,7 @@ def welcome(home: Path, port: int) -> str:
     lines += [
         "",
         f"The passwords were made for this machine alone and stand in {passwords}.",
-        "Trigger the DAG as admin; sign or reject the release as steward (Browse > Required Actions).",
+        "Switch a DAG on, or trigger it, as admin; sign or reject its release as steward (Browse > Required Actions).",
         "Ctrl-C ends it.",
     ]
     return "\n".join(lines)

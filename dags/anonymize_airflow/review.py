@@ -91,6 +91,12 @@ def _ways(run: Run) -> Iterator[tuple[Any, ...]]:
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> list[str]:
     def line(cells: Iterable[Any]) -> str:
-        return f"| {' | '.join('' if cell is None else str(cell).replace('|', '/') for cell in cells)} |"
+        return f"| {' | '.join(_cell(cell) for cell in cells)} |"
 
     return ["", line(head), line("---" for _ in head), *(line(row) for row in rows)]
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "/")
