@@ -290,7 +290,7 @@ def _add_sequences(values: Values, found: Extracted, row: Ints, first: Ints, len
     found.own.add(hashes, owner, np.where((plain == 0) & (digits == 0), kind | CASED, kind))
     mail, place = kind == _NUMBER[Kind.EMAIL], kind == _NUMBER[Kind.ADDRESS]
     group = np.isin(kind, [_NUMBER[Kind.ORGANIZATION], _NUMBER[Kind.FACILITY]])
-    anybody = mail | (~group & (digits > 0) & (~place | ((length >= 3) & t.digit[first]) | (plain > 0)))
+    anybody = mail | (~group & (digits > 0) & (~place | ((length >= 3) & t.digit[first])))
     found.distinct.add(hashes[anybody], owner[anybody], kind[anybody])
 
 
