@@ -79,7 +79,7 @@ def review_command(name: str, verdict: str | None, steward: str, reason: str) ->
                 pipeline.publish(run)
         finally:
             run.close()
-        click.echo(summary.text(run))
+        click.echo(summary.ending(run))
 
 
 @cli.command("sample")

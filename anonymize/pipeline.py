@@ -201,7 +201,9 @@ def _deidentify(run: Run, table: str) -> Counts:
     schema = fn.schema(source.schema)
     if fn.has_text and policy.subject_column(table) is not None:
         source = run.engine.join(source, run.engine.read(run.folder("identifiers")), KEY)
-    written = run.engine.write(run.engine.map(source, fn, schema), run.folder("deidentify", table))
+    rows = (run.record.get("extract", table) or {})["rows"]
+    stripped = run.watched(run.engine.map(source, fn, schema), "deidentify", rows)
+    written = run.engine.write(stripped, run.folder("deidentify", table))
     return {"rows": written.rows, "findings": _findings(written.table)}
 
 

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,8 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from anonymize import __version__
-from anonymize.engine import Engine, make_engine
+from anonymize.engine import Engine, Table, make_engine
 from anonymize.errors import AnonymizeError, WorkspaceBusy
 from anonymize.keys import Key
 from anonymize.policy.loader import load
@@ -27,6 +30,8 @@ from anonymize.policy.model import Policy
 
 Counts = dict[str, Any]
 """What a step says of itself: counts, columns, names of rules; never a value of a record."""
+PROGRESS_SECONDS = 5
+"""How often a long step says how far it is."""
 
 
 class Record:
@@ -125,6 +130,22 @@ class Run:
         else:
             self.say(f"{line(step, done, table)} (done before)")
         return done
+
+    def watched(self, table: Table, step: str, rows: int) -> Table:
+        """The table; while it is read, a line is said every few seconds: how far, at what rate, and for how long still."""
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            done, start = 0, time.monotonic()
+            told = start
+            for batch in table.batches():
+                yield batch
+                done += batch.num_rows
+                now = time.monotonic()
+                if now - told > PROGRESS_SECONDS and done < rows:
+                    told, rate = now, done / (now - start)
+                    self.say(f"{step} {table.name}: {done:,} of {rows:,} rows, {rate:,.0f} rows/s, about {(rows - done) / rate:,.0f} s left")
+
+        return Table(table.name, table.schema, batches, None)
 
     def close(self, *, remove: bool = False) -> None:
         """End the engine; remove the workspace where the run ended well."""

@@ -12,6 +12,11 @@ def text(run: Run) -> str:
     return "\n".join(["", *_counts(run), "", *_next(run)])
 
 
+def ending(run: Run) -> str:
+    """What became of the run, and what to do next, alone."""
+    return "\n".join(["", *_next(run)])
+
+
 def _counts(run: Run) -> list[str]:
     extracted, generalized = run.record.tables("extract"), run.record.tables("generalize")
     findings: Counter[str] = Counter()

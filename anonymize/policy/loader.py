@@ -174,7 +174,8 @@ def _words(item: Any, at: Path_, plain: Any) -> str:
     if kind == "value_error":
         return str(item["msg"]).removeprefix("Value error, ")
     if kind == "string_pattern_mismatch":
-        return f"'{item['input']}' is not of the form {context.get('pattern')}"
+        allowed_here = "env:NAME or airflow:NAME" if name == "key" else "lower-case letters, digits, _ and -, beginning with a letter or digit"
+        return f"'{item['input']}' is not of the form that is allowed here: {allowed_here}"
     return str(item["msg"]).replace("Input should be", "should be")
 
 

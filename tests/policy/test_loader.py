@@ -74,7 +74,7 @@ def test_five_different_mistakes_are_five_problems(tmp_path: Path) -> None:
         ("id: identifier pseudonym", "id: plain round 1 2", "one word too many"),
         ("id: identifier pseudonym", "id: text shift", "no method 'shift'"),
         ("id: identifier pseudonym", "id: [1, 2]", "needs a role"),
-        ("dataset: small", "dataset: Small Data", "is not of the form"),
+        ("dataset: small", "dataset: Small Data", "is not of the form that is allowed here: lower-case letters"),
         ("dataset: small", "dataset: small\ndataset: other", "duplicate"),
         ("dataset: small", "dataset: [", "expected"),
         ("{type: csv, path: data}", '{type: sql, url: "postgresql://u:secret@host/db"}', "holds a password"),
