@@ -22,14 +22,22 @@ _KEEP = frozenset(
 )
 
 
+_FIRST = "Bel Cor Dav Fen Gal Hal Jor Kel Lor Mer Nor Pel Quin Ros Sel Tor Val Wel Yor Zan".split()
+_MIDDLE = "a e i o u".split()
+_LAST = {
+    "names": "brick vane dorn lith mond nelt quist rath shawe thorp wick zell".split(),
+    "places": "bury combe ford haven mere moor port stead stow vale ville wold".split(),
+}
+
+
 @cache
 def _pool(name: str) -> tuple[str, ...]:
-    """Words to choose from, of more than four letters so that none is an everyday word; Faker's, sorted."""
-    from faker.providers.address.en_US import Provider as Address
-    from faker.providers.person.en_US import Provider as Person
+    """Invented words to choose from. Not real names: among a hospital's patients somebody would bear them, and be seen to."""
+    from anonymize.detect.words import first_names, is_common, last_names
 
-    words = {*Person.last_names} if name == "names" else {*Address.city_suffixes, *Address.street_suffixes, *Person.last_names}
-    return tuple(sorted(word for word in words if len(word) > 4 and word.isalpha()))
+    made = (first + middle + last for first in _FIRST for middle in _MIDDLE for last in _LAST[name])
+    taken = first_names() | last_names()
+    return tuple(word for word in made if word.lower() not in taken and not is_common(word))
 
 
 def surrogate(kind: Kind, value: str, secret: bytes, subject: str) -> str:
