@@ -2,89 +2,223 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from anonymize.hierarchies.base import Hierarchy
 
 Node = tuple[int, ...]
 """A level for each column."""
 
+POPULATION = "__population"
+"""A tally's column of the people of the population who have a tuple."""
+
+_NONE = np.empty(0, np.int32)
+_WIDEST = 1 << 62
+
+
+@dataclass(frozen=True)
+class Sensitive:
+    """A sensitive column of a tally: each tuple's value as a number, int32 (n), and the values in order, nulls being one."""
+
+    codes: np.ndarray
+    values: pa.Array
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Some tuples to be counted: all of a tally's, or one for each class of a node, from which coarser nodes are rolled up.
+
+    codes: int32 (n, m), positions of leaves among all columns' leaves; rows: int64 (n), records; subjects: int32 (n), the subject's number,
+    sorted, where the tally is of pairs, else empty (then `rows` are subjects, each in one tuple); at: the node that they stand for.
+    """
+
+    codes: np.ndarray
+    rows: np.ndarray
+    subjects: np.ndarray
+    at: Node
+    population: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    """int64 (n): the people of the population with the tuple, where a population table was given; `rows` may be 0 then."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
 
 @dataclass(frozen=True)
 class Encoded:
-    """A tally as numbers, n distinct tuples (or pairs of tuple and subject) by m columns.
+    """A tally as numbers: n distinct tuples (or triples with subject and sensitive values) by m columns.
 
-    codes: int64 (n, m), each column's distinct leaves numbered; rows: float64 (n), the records of each; subjects: int64 (n), the subject's
-    number where the tally is of pairs, else None (then `rows` are subjects, each in one tuple).
-    groups[c][level]: int64, leaf -> its group at that level; losses[c][level]: float64, leaf -> its loss, times the column's weight.
+    starts: int64 (m + 1), where each column's leaves begin among all leaves; groups[c][level]: int32, leaf -> its group at that level;
+    losses[c][level]: float64, leaf -> its loss, times the column's weight; weights: float64 (m).
     """
 
     columns: tuple[str, ...]
-    codes: np.ndarray
-    rows: np.ndarray
-    subjects: np.ndarray | None
-    groups: tuple[tuple[np.ndarray, ...], ...]
-    losses: tuple[tuple[np.ndarray, ...], ...]
-    labels: tuple[tuple[pa.Array, ...], ...]
-    """labels[c][level]: string, leaf -> what is published."""
+    cells: Cells
+    starts: np.ndarray
+    groups: tuple[np.ndarray, ...]
+    losses: tuple[np.ndarray, ...]
+    weights: np.ndarray
+    leaves: tuple[pa.Array, ...]
+    sensitive: Mapping[str, Sensitive] = field(default_factory=dict)
+    order: np.ndarray | None = None
+    """Where the tuples were sorted by subject: their positions in the tally."""
 
     @property
     def heights(self) -> Node:
         """Each column's top level."""
         return tuple(len(levels) - 1 for levels in self.groups)
 
-    def classes(self, node: Node) -> np.ndarray:
-        """int64 (n): the equivalence class of each tuple at a node, numbered from 0."""
-        key = np.zeros(len(self.codes), np.int64)
-        size = 1
-        for column, level in enumerate(node):
-            group = self.groups[column][level]
+    @property
+    def total(self) -> int:
+        """The records."""
+        return int(self.cells.rows.sum())
+
+    @property
+    def weight(self) -> float:
+        """What a suppressed record loses."""
+        return float(self.weights.sum())
+
+    def classes(self, node: Node, cells: Cells | None = None) -> tuple[np.ndarray, int]:
+        """int32 (n): the equivalence class of each cell at a node, numbered from 0 as they are met; and how many there are."""
+        from anonymize.privacy import kernels
+
+        cells = cells or self.cells
+        ids = np.empty(len(cells), np.int32)
+        prior, count = _NONE, 1
+        for steps, space in self._steps(node, len(cells)):
+            count = kernels.number_classes(cells.codes, steps, prior, space, space * count, ids)
+            prior = ids
+        return ids, count
+
+    def _steps(self, node: Node, n: int) -> list[tuple[np.ndarray, int]]:
+        """Mixed radix numbers of groups, in as many parts as keep a key, led by a class's number, within 62 bits."""
+        parts: list[tuple[np.ndarray, int]] = []
+        steps, space = np.zeros(self.starts[-1], np.int64), 1
+        for c, level in enumerate(node):
+            group = self.groups[c][level]
             width = int(group.max(initial=0)) + 1
-            if size * width > 1 << 62:  # the mixed radix would overflow: number the classes found so far anew
-                key = np.unique(key, return_inverse=True)[1].astype(np.int64)
-                size = int(key.max(initial=0)) + 1
-            key = key * width + group[self.codes[:, column]]
-            size *= width
-        return np.unique(key, return_inverse=True)[1].astype(np.int64)
+            if space * width > _WIDEST // max(n, 1):
+                parts.append((steps, space))
+                steps, space = np.zeros(self.starts[-1], np.int64), 1
+            steps[self.starts[c] : self.starts[c + 1]] = group.astype(np.int64) * space
+            space *= width
+        return [*parts, (steps, space)]
 
-    def sizes(self, classes: np.ndarray) -> np.ndarray:
-        """int64: the number of distinct subjects of each class."""
-        count = int(classes.max(initial=-1)) + 1
-        if self.subjects is None:
-            return np.bincount(classes, self.rows, count).astype(np.int64)
-        width = int(self.subjects.max(initial=0)) + 1
-        pairs = np.unique(classes * width + self.subjects)
-        return np.bincount(pairs // width, minlength=count)
+    def sizes(self, ids: np.ndarray, count: int, cells: Cells | None = None) -> np.ndarray:
+        """int64 (count): the number of distinct subjects of each class."""
+        from anonymize.privacy import kernels
 
-    def bound(self, node: Node) -> float:
-        """The loss of a node were nothing suppressed: never more than its loss."""
-        return float(sum((self.losses[c][level][self.codes[:, c]] * self.rows).sum() for c, level in enumerate(node)))
+        cells = cells or self.cells
+        if len(cells.subjects):
+            return kernels.count_distinct(ids, cells.subjects, count)
+        return kernels.add_up(ids, cells.rows, count)
+
+    def rolled_up(self, node: Node, ids: np.ndarray, count: int, cells: Cells) -> Cells:
+        """One cell a class (or a pair of class and subject), for counting coarser nodes."""
+        from anonymize.privacy import kernels
+
+        if len(cells.subjects):
+            first, pair = kernels.first_of_each_pair(ids, cells.subjects, count)
+            return Cells(cells.codes[first], kernels.add_up(pair, cells.rows, len(first)), cells.subjects[first], node)
+        first = kernels.first_of_each(ids, count)
+        return Cells(cells.codes[first], kernels.add_up(ids, cells.rows, count), _NONE, node)
+
+    def leaf_rows(self) -> np.ndarray:
+        """int64: the records of each leaf, over all columns' leaves."""
+        rows = np.zeros(self.starts[-1], np.int64)
+        for c in range(len(self.columns)):
+            part = slice(self.starts[c], self.starts[c + 1])
+            counted = np.bincount(self.cells.codes[:, c] - self.starts[c], self.cells.rows, self.starts[c + 1] - self.starts[c])
+            rows[part] = counted.astype(np.int64)
+        return rows
+
+    def marginals(self, leaf_rows: np.ndarray) -> list[np.ndarray]:
+        """For each column, float64 (levels): the loss of some records, given by leaf, at each level."""
+        return [self.losses[c] @ leaf_rows[self.starts[c] : self.starts[c + 1]] for c in range(len(self.columns))]
+
+    def labels(self, hierarchies: Mapping[str, Hierarchy], column: int, level: int) -> pa.Array:
+        """string: leaf -> what is published at a level."""
+        return hierarchies[self.columns[column]].generalize(self.leaves[column], level)
 
 
-def encode(tally: pa.Table, hierarchies: Mapping[str, Hierarchy], weights: Mapping[str, float], subject: str | None) -> Encoded:
+def encode(
+    tally: pa.Table,
+    hierarchies: Mapping[str, Hierarchy],
+    weights: Mapping[str, float],
+    subject: str | None = None,
+    sensitive: Sequence[str] = (),
+) -> Encoded:
     """Number a tally's leaves and draw each column's ladder over them. subject: the tally's column of subjects, where it is of pairs."""
-    codes, groups, losses, labels = [], [], [], []
-    for column, hierarchy in hierarchies.items():
-        values = tally[column].combine_chunks()
-        # Nulls are a leaf of their own, which only the top merges with others.
-        encoded = values.dictionary_encode(null_encoding="encode")
-        leaves = encoded.dictionary
-        codes.append(encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64))
-        levels = range(len(hierarchy.levels))
-        labels.append(tuple(hierarchy.generalize(leaves, level) for level in levels))
-        groups.append(tuple(_numbered(label) for label in labels[-1]))
-        losses.append(tuple(hierarchy.loss(leaves, level) * weights.get(column, 1.0) for level in levels))
-    rows = tally["subjects"].to_numpy().astype(np.float64)
-    subjects = None
+    rows = tally["subjects"].to_numpy().astype(np.int64)
+    order = None
+    subjects = _NONE
     if subject is not None:
-        subjects = _numbered(tally[subject].combine_chunks())
-    matrix = np.stack(codes, axis=1) if codes else np.zeros((len(rows), 0), np.int64)
-    return Encoded(tuple(hierarchies), matrix, rows, subjects, tuple(groups), tuple(losses), tuple(labels))
+        numbers = _numbered(tally[subject])[0]
+        order = np.argsort(numbers, kind="stable")
+        subjects, rows = numbers[order], rows[order]
+    codes = np.zeros((len(rows), len(hierarchies)), np.int32)
+    starts, groups, losses, leaves = [0], [], [], []
+    for c, (column, hierarchy) in enumerate(hierarchies.items()):
+        numbers, values = _numbered(tally[column])
+        codes[:, c] = (numbers if order is None else numbers[order]) + starts[-1]
+        starts.append(starts[-1] + len(values))
+        ladder, lost = _ladder(hierarchy, values)
+        groups.append(ladder)
+        losses.append(lost * weights.get(column, 1.0))
+        leaves.append(values)
+    return Encoded(
+        columns=tuple(hierarchies),
+        cells=Cells(codes, rows, subjects, (0,) * len(hierarchies), _population(tally, order)),
+        starts=np.array(starts, np.int64),
+        groups=tuple(groups),
+        losses=tuple(losses),
+        weights=np.array([weights.get(column, 1.0) for column in hierarchies]),
+        leaves=tuple(leaves),
+        sensitive={name: _sensitive(tally[name], order) for name in sensitive},
+        order=order,
+    )
 
 
-def _numbered(values: pa.Array) -> np.ndarray:
-    return values.dictionary_encode(null_encoding="encode").indices.to_numpy(zero_copy_only=False).astype(np.int64)
+def _population(tally: pa.Table, order: np.ndarray | None) -> np.ndarray:
+    if POPULATION not in tally.schema.names:
+        return np.empty(0, np.int64)
+    people = tally[POPULATION].to_numpy().astype(np.int64)
+    return people if order is None else people[order]
+
+
+def _sensitive(column: pa.ChunkedArray, order: np.ndarray | None) -> Sensitive:
+    numbers, values = _numbered(column)
+    return Sensitive(numbers if order is None else numbers[order], values)
+
+
+def _ladder(hierarchy: Hierarchy, values: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """int32 and float64 (levels, leaves): each leaf's group, and its loss. A null is a group of its own until the top."""
+    levels = range(len(hierarchy.levels))
+    groups = np.stack([_numbered(hierarchy.generalize(values, level))[0] for level in levels])
+    return groups, np.stack([hierarchy.loss(values, level) for level in levels])
+
+
+def _numbered(column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
+    """int32 (n): each value's number; and the values in order. Null is a value."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column
+        encoded = column if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column, null_encoding="encode")
+        chunks = encoded.chunks
+        values = chunks[0].dictionary if chunks else pa.array([], encoded.type.value_type)
+        column = pa.DictionaryArray.from_arrays(pa.chunked_array([c.indices for c in chunks], encoded.type.index_type).combine_chunks(), values)
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode(null_encoding="encode")
+    return _null_as_value(column)
+
+
+def _null_as_value(column: pa.DictionaryArray) -> tuple[np.ndarray, pa.Array]:
+    """A dictionary made elsewhere may mark a null in the indices, and may hold values that do not occur."""
+    indices, values = column.indices, column.dictionary
+    if indices.null_count:
+        indices = indices.cast(pa.int32()).fill_null(len(values))
+        values = pa.concat_arrays([values, pa.nulls(1, values.type)])
+    return indices.cast(pa.int32()).to_numpy(zero_copy_only=False), values

@@ -1,137 +1,248 @@
-"""Optimal full-domain generalization: the node of the lattice with the least loss that holds k within the suppression budget.
+"""Optimal full-domain generalization: the node of the lattice with the least loss that holds what is asked within the suppression budget.
 
-Nodes are met in the order of a lower bound of their loss, so the first that cannot be beaten ends the search; what fails at a node fails
-at all finer ones. Source: El Emam et al. (2009), OLA; Kohlmayer et al. (2012), Flash.
+Loss is additive over columns, so the columns' marginals give each node a lower bound before it is counted; and what is suppressed at a
+node stays suppressed at all finer ones, so each count raises the bounds of the whole box below it. Nodes are met in the order of their
+bounds; the coarsest node on a path that rules the met one out is found by halving, and rules out the most.
+Source: El Emam et al. (2009), OLA; Kohlmayer et al. (2012), Flash, for the path and the roll-up; the bounds are ours.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pyarrow as pa
 
 from anonymize.errors import AnonymizeError
 from anonymize.hierarchies.base import Hierarchy
+from anonymize.privacy.judge import Judge, SearchSettings, Verdict
 from anonymize.privacy.lattice import Encoded, Node, encode
-from anonymize.privacy.solution import Solution, make_solution
+from anonymize.privacy.models import columns_of
+from anonymize.privacy.solution import Solution, empty_solution, make_solution
 
+__all__ = ["SearchSettings", "search"]
 
-@dataclass(frozen=True)
-class SearchSettings:
-    """k: subjects a class; suppression: the largest share of records that may be suppressed; weights, min_levels, max_levels: by column."""
-
-    k: int = 5
-    suppression: float = 0.05
-    weights: Mapping[str, float] = field(default_factory=dict)
-    min_levels: Mapping[str, int] = field(default_factory=dict)
-    max_levels: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Checked:
-    """A node that was counted: its loss, and which tuples it suppresses."""
-
-    loss: float
-    suppressed_rows: float
-    kept: np.ndarray
+#: A lattice of more nodes than this is met through a heap; a smaller one as an array of bounds.
+_DENSE = 20_000_000
 
 
 def search(tally: pa.Table, hierarchies: Mapping[str, Hierarchy], settings: SearchSettings, *, subject: str | None = None) -> Solution:
-    """The least loss that holds k.
+    """The least loss that holds k and the models of the settings.
 
     tally: the columns of `hierarchies` and `subjects` (int64): distinct tuples with their numbers of distinct subjects, each subject in one
     tuple. Where subjects may stand in several, it is of pairs: also the column `subject`, and `subjects` counts records; then a class holds
-    as many as it has distinct subjects. Loss: mean over records and columns of each value's loss, suppressed records counting 1.
-    Raises AnonymizeError where no node holds k: everything at its top is one class, so only a table of fewer than k subjects does that, or
-    bounds on the levels.
+    as many as it has distinct subjects. With models it also has their sensitive columns, with a population `__population`.
+    Loss: mean over records and columns of each value's loss, suppressed records counting 1.
+    Raises AnonymizeError where no node holds: at the top all is one class, so only a table of fewer than k subjects does that, or
+    bounds on the levels, or a model that the table as a whole does not hold.
     """
-    encoded = encode(tally, hierarchies, settings.weights, subject)
-    total = float(encoded.rows.sum())
-    lowest, highest = _bounds(encoded, settings)
-    if total == 0:
-        return make_solution(encoded, hierarchies, lowest, np.zeros(0, bool), 0.0, settings.k)
-    best = _best(encoded, settings, lowest, highest, settings.suppression * total + 1e-9)
+    encoded = encode(tally, hierarchies, settings.weights, subject, columns_of(settings.models))
+    lowest, highest = bounds(encoded, settings)
+    if encoded.total == 0:
+        return empty_solution(encoded, hierarchies, lowest)
+    judge = Judge(encoded, settings)
+    best = Lattice(judge, lowest, highest).best()
     if best is None:
-        raise AnonymizeError(
-            f"k = {settings.k} cannot be reached over {', '.join(encoded.columns)} with {settings.suppression:.0%} suppression, even at the "
-            f"coarsest levels. Raise privacy.suppression or max-level, drop a column, or wait for more subjects"
-        )
-    node, checked = best
-    weight = sum(settings.weights.get(column, 1.0) for column in encoded.columns)
-    return make_solution(encoded, hierarchies, node, checked.kept, checked.loss / total / weight, settings.k)
+        raise AnonymizeError(unreachable(judge, highest))
+    return make_solution(judge, hierarchies, best)
 
 
-def _bounds(encoded: Encoded, settings: SearchSettings) -> tuple[Node, Node]:
+def bounds(encoded: Encoded, settings: SearchSettings) -> tuple[Node, Node]:
+    """The finest and the coarsest node that the settings allow."""
     heights = encoded.heights
     low = tuple(min(settings.min_levels.get(c, 0), h) for c, h in zip(encoded.columns, heights, strict=True))
     high = tuple(min(settings.max_levels.get(c, h), h) for c, h in zip(encoded.columns, heights, strict=True))
     return low, tuple(max(a, b) for a, b in zip(low, high, strict=True))
 
 
-def _best(encoded: Encoded, settings: SearchSettings, lowest: Node, highest: Node, budget: float) -> tuple[Node, Checked] | None:
-    """Best first from the finest node. A node's successors have no lesser bound, so each is pushed when the node is met."""
-    best: tuple[Node, Checked] | None = None
-    failed = _Failed()
-    queue: list[tuple[float, Node]] = [(encoded.bound(lowest), lowest)]
-    seen = {lowest}
-    while queue:
-        bound, node = heapq.heappop(queue)
-        if best is not None and bound >= best[1].loss:
-            break
-        if not failed.covers(node):
-            checked = _check(encoded, node, settings)
-            if checked.suppressed_rows > budget:
-                _probe_upwards(encoded, node, highest, settings, budget, failed)
-            elif best is None or checked.loss < best[1].loss:
-                best = (node, checked)
-        for column, level in enumerate(node):
-            above = (*node[:column], level + 1, *node[column + 1 :])
-            if level < highest[column] and above not in seen:
-                seen.add(above)
-                heapq.heappush(queue, (encoded.bound(above), above))
-    return best
+class Lattice:
+    """The search for one best node between two."""
+
+    def __init__(self, judge: Judge, lowest: Node, highest: Node) -> None:
+        self.judge, self.lowest, self.highest = judge, lowest, highest
+        self.budget = int(judge.settings.suppression * judge.encoded.total + 1e-9)
+        self.found: Verdict | None = None
+        self._seen: dict[Node, Verdict] = {}
+        nodes = float(np.prod([float(h - w + 1) for w, h in zip(lowest, highest, strict=True)]))
+        self._bounds: _Bounds = _Dense(judge, lowest, highest) if nodes <= _DENSE else _Heap(judge, lowest, highest)
+        self._until = time.monotonic() + judge.settings.seconds if judge.settings.seconds else float("inf")
+
+    def best(self) -> Verdict | None:
+        """The least loss within the budget, or None."""
+        while (met := self._bounds.least()) is not None:
+            node, bound = met
+            if bound >= self._target() or (self.found is not None and time.monotonic() > self._until):
+                break
+            self._climb(node)
+            self._bounds.close(node)
+        return self.found
+
+    def _target(self) -> float:
+        return float("inf") if self.found is None else self.found.loss * (1 - 1e-12)
+
+    def _climb(self, node: Node) -> None:
+        """Find the coarsest node on a path that rules this one out, or count this one."""
+        path = self._path(node)
+        low, high = 0, len(path) - 1
+        while low < high:
+            middle = (low + high + 1) // 2
+            self._count(path[middle])
+            if self._bounds.of(node) >= self._target():
+                low = middle
+            else:
+                high = middle - 1
+        if self._bounds.of(node) < self._target():
+            self._count(node)
+
+    def _path(self, node: Node) -> list[Node]:
+        path = [node]
+        while path[-1] != self.highest:
+            last = path[-1]
+            above = [(*last[:c], level + 1, *last[c + 1 :]) for c, level in enumerate(last) if level < self.highest[c]]
+            path.append(min(above, key=self._bounds.of))
+        return path
+
+    def _count(self, node: Node) -> None:
+        if node in self._seen:
+            return
+        verdict = self._seen[node] = self.judge.verdict(node)
+        whole = verdict.barred > self.budget or (verdict.suppressed > self.budget == 0 and self._convex)
+        self._bounds.learn(verdict, float("inf") if whole else None)
+        if verdict.suppressed <= self.budget and verdict.loss < self._target():
+            self.found = verdict
+
+    @property
+    def _convex(self) -> bool:
+        """Whether a class made of classes that hold, holds: true of all models but of presence, whose classes of nobody hold anything."""
+        return not self.judge.settings.population
 
 
-def _probe_upwards(encoded: Encoded, node: Node, highest: Node, settings: SearchSettings, budget: float, failed: _Failed) -> None:
-    """Walk a path from a failed node up, halving it: the coarsest failed node on it rules out all that are finer."""
-    path = [node]
-    while path[-1] != highest:
-        last = path[-1]
-        column = max((c for c in range(len(last)) if last[c] < highest[c]), key=lambda c: highest[c] - last[c])
-        path.append((*last[:column], last[column] + 1, *last[column + 1 :]))
-    low, high = 0, len(path) - 1
-    while low < high:
-        middle = (low + high + 1) // 2
-        if _check(encoded, path[middle], settings).suppressed_rows > budget:
-            low = middle
-        else:
-            high = middle - 1
-    failed.add(path[low])
+class _Bounds:
+    """What is known of the loss of each node between two."""
+
+    def least(self) -> tuple[Node, float] | None:
+        """The open node of the least bound."""
+        raise NotImplementedError
+
+    def of(self, node: Node) -> float:
+        """A node's bound."""
+        raise NotImplementedError
+
+    def learn(self, verdict: Verdict, bound: float | None) -> None:
+        """Raise the bounds of all nodes at and below a counted one: to `bound`, or to what it says of each."""
+        raise NotImplementedError
+
+    def close(self, node: Node) -> None:
+        """A node that was counted is not met again."""
+        raise NotImplementedError
 
 
-class _Failed:
-    """The coarsest nodes known to fail; every finer node fails with them, for what is suppressed at a node is suppressed below it."""
+class _Dense(_Bounds):
+    """Every node's bound in one array."""
 
-    def __init__(self) -> None:
-        self._nodes = np.zeros((0, 0), np.int64)
+    def __init__(self, judge: Judge, lowest: Node, highest: Node) -> None:
+        self._judge, self._lowest = judge, lowest
+        self._marginals = [m[a : b + 1] for m, a, b in zip(judge.marginals, lowest, highest, strict=True)]
+        self._array = _outer(self._marginals)
 
-    def add(self, node: Node) -> None:
-        row = np.array([node], np.int64)
-        kept = self._nodes[~(self._nodes <= row).all(axis=1)] if len(self._nodes) else np.zeros((0, len(node)), np.int64)
-        self._nodes = np.concatenate([kept, row])
+    def least(self) -> tuple[Node, float] | None:
+        flat = int(self._array.argmin())
+        value = float(self._array.flat[flat])
+        at = np.unravel_index(flat, self._array.shape)
+        return None if value == float("inf") else (tuple(int(a) + w for a, w in zip(at, self._lowest, strict=True)), value)
 
-    def covers(self, node: Node) -> bool:
-        return bool(len(self._nodes)) and bool((self._nodes >= np.array(node)).all(axis=1).any())
+    def of(self, node: Node) -> float:
+        return float(self._array[self._place(node)])
+
+    def learn(self, verdict: Verdict, bound: float | None) -> None:
+        box = self._array[tuple(slice(0, at + 1) for at in self._place(verdict.node))]
+        if bound is not None:
+            box[...] = bound
+            return
+        parts = [
+            (marginal - lost[low : low + len(marginal)])[: at + 1]
+            for marginal, lost, low, at in zip(self._marginals, verdict.lost, self._lowest, self._place(verdict.node), strict=True)
+        ]
+        np.maximum(box, _outer(parts) + verdict.barred * self._judge.encoded.weight, out=box)
+
+    def close(self, node: Node) -> None:
+        self._array[self._place(node)] = float("inf")
+
+    def _place(self, node: Node) -> Node:
+        return tuple(a - w for a, w in zip(node, self._lowest, strict=True))
 
 
-def _check(encoded: Encoded, node: Node, settings: SearchSettings) -> Checked:
-    classes = encoded.classes(node)
-    kept = (encoded.sizes(classes) >= settings.k)[classes]
-    loss = sum(
-        (np.where(kept, encoded.losses[c][level][encoded.codes[:, c]], settings.weights.get(encoded.columns[c], 1.0)) * encoded.rows).sum()
-        for c, level in enumerate(node)
-    )
-    return Checked(float(loss), float(encoded.rows[~kept].sum()), kept)
+def _outer(parts: list[np.ndarray]) -> np.ndarray:
+    total = np.zeros((1,) * len(parts))
+    for c, part in enumerate(parts):
+        total = total + part.reshape([-1 if d == c else 1 for d in range(len(parts))])
+    return total
+
+
+class _Heap(_Bounds):
+    """A lattice too large for an array: nodes are met from the finest up, and bounds reckoned when asked for."""
+
+    def __init__(self, judge: Judge, lowest: Node, highest: Node) -> None:
+        self._judge, self._highest = judge, highest
+        self._known: list[tuple[Node, float | None, Verdict]] = []
+        self._closed: set[Node] = set()
+        self._pushed = {lowest}
+        self._queue = [(self.of(lowest), lowest)]
+
+    def least(self) -> tuple[Node, float] | None:
+        while self._queue:
+            bound, node = self._queue[0]
+            now = self.of(node)
+            if node not in self._closed and now <= bound:
+                return node, bound
+            heapq.heappop(self._queue)
+            if node in self._closed or now == float("inf"):
+                self._push_above(node)
+            else:
+                # Its successors may be better than its raised bound: they are met in their own right.
+                self._push_above(node)
+                heapq.heappush(self._queue, (now, node))
+        return None
+
+    def of(self, node: Node) -> float:
+        bound = sum(float(self._judge.marginals[c][level]) for c, level in enumerate(node))
+        for at, fixed, verdict in self._known:
+            if all(a <= b for a, b in zip(node, at, strict=True)):
+                bound = max(bound, fixed if fixed is not None else self._from(verdict, node))
+        return bound
+
+    def learn(self, verdict: Verdict, bound: float | None) -> None:
+        self._known.append((verdict.node, bound, verdict))
+
+    def close(self, node: Node) -> None:
+        self._closed.add(node)
+
+    def _from(self, verdict: Verdict, node: Node) -> float:
+        kept = sum(float(self._judge.marginals[c][level] - verdict.lost[c][level]) for c, level in enumerate(node))
+        return kept + verdict.barred * self._judge.encoded.weight
+
+    def _push_above(self, node: Node) -> None:
+        for c, level in enumerate(node):
+            above = (*node[:c], level + 1, *node[c + 1 :])
+            if level < self._highest[c] and above not in self._pushed:
+                self._pushed.add(above)
+                heapq.heappush(self._queue, (self.of(above), above))
+
+
+def unreachable(judge: Judge, highest: Node) -> str:
+    """Why nothing holds, and what to do: from the coarsest node, the column whose going to its top saves the most records."""
+    encoded, settings = judge.encoded, judge.settings
+    verdict = judge.verdict(highest)
+    words = f"k = {settings.k} cannot be reached over {', '.join(encoded.columns)}: even at the coarsest levels allowed "
+    words += f"{verdict.suppressed / encoded.total:.1%} of the records would be suppressed, and {settings.suppression:.1%} may be. "
+    limited = [c for c, (at, height) in enumerate(zip(highest, encoded.heights, strict=True)) if at < height]
+    if limited:
+        saved = {c: judge.verdict((*highest[:c], encoded.heights[c], *highest[c + 1 :])).suppressed for c in limited}
+        worst = min(saved, key=saved.__getitem__)
+        return words + f"Raise max-level of '{encoded.columns[worst]}' or drop that column; or raise privacy.suppression"
+    if settings.models:
+        columns = ", ".join(columns_of(settings.models))
+        return words + f"The table as a whole does not hold what is asked of {columns}: ask less, or drop the column"
+    return words + "The table has too few subjects: wait for more, lower k, or raise privacy.suppression"

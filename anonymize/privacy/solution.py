@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from anonymize.hierarchies.base import Hierarchy
+from anonymize.privacy.judge import Judge, Verdict
 from anonymize.privacy.lattice import Encoded, Node
 
 SUPPRESSED = "__suppressed"
@@ -20,10 +21,10 @@ _NULL = "\x00"
 
 @dataclass(frozen=True)
 class Solution:
-    """A level a column, and the classes that hold k.
+    """A level a column, and the classes that hold.
 
-    kept: the keys of the classes that are published, or None where all are; loss: mean loss in [0, 1]; k: the least number of subjects of a
-    published class, by the search's own count; suppressed: records.
+    kept: the keys of the classes that are published; loss: mean loss in [0, 1]; k: the least number of subjects of a
+    published class, by the search's own count; suppressed: records; checks: nodes of the lattice that were counted.
     """
 
     hierarchies: Mapping[str, Hierarchy]
@@ -33,6 +34,9 @@ class Solution:
     k: int
     classes: int
     suppressed: int
+    checks: int = 0
+    every: bool = False
+    """All classes hold: `kept` is empty, and whatever the hierarchies cover is published. False: what the search has not seen is suppressed."""
 
     def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The batch with its quasi-identifiers generalized (strings), and `__suppressed`: bool. A class that the search has not seen is
@@ -61,22 +65,31 @@ def _escaped(column: pa.Array) -> pa.Array:
     return pc.replace_substring(pc.replace_substring(column, "\x1e", "\x1e\x1e"), _SEPARATOR, "\x1eu")
 
 
-def make_solution(encoded: Encoded, hierarchies: Mapping[str, Hierarchy], node: Node, kept: np.ndarray, loss: float, k: int) -> Solution:
-    """Turn a node and the tuples that it keeps into a solution. k: what was asked for."""
-    levels = dict(zip(encoded.columns, node, strict=True))
-    if not len(kept):
-        return Solution(hierarchies, levels, pa.array([], pa.string()), 0.0, 0, 0, 0)
-    classes = encoded.classes(node)
-    sizes = encoded.sizes(classes)
-    held = sizes[sizes >= k]
-    reached = int(held.min()) if len(held) else 0
-    suppressed = round(float(encoded.rows[~kept].sum()))
-    return Solution(hierarchies, levels, _keys(encoded, classes, kept, node), loss, reached, len(held), suppressed)
+def empty_solution(encoded: Encoded, hierarchies: Mapping[str, Hierarchy], node: Node) -> Solution:
+    """Of a table without records: nothing is published."""
+    return Solution(hierarchies, dict(zip(encoded.columns, node, strict=True)), pa.array([], pa.string()), 0.0, 0, 0, 0)
 
 
-def _keys(encoded: Encoded, classes: np.ndarray, kept: np.ndarray, node: Node) -> pa.Array:
+def make_solution(judge: Judge, hierarchies: Mapping[str, Hierarchy], verdict: Verdict) -> Solution:
+    """Turn the verdict on the best node into a solution."""
+    encoded = judge.encoded
+    ids, count = encoded.classes(verdict.node)
+    sizes = encoded.sizes(ids, count)
+    _, good = judge.good(ids, count, sizes)
+    occupied = good & (np.bincount(ids, encoded.cells.rows, count) > 0)
+    reached = int(sizes[occupied].min()) if occupied.any() else 0
+    levels = dict(zip(encoded.columns, verdict.node, strict=True))
+    keys = _keys(encoded, hierarchies, ids, count, occupied, verdict.node)
+    loss = verdict.loss / encoded.total / encoded.weight
+    return Solution(hierarchies, levels, keys, loss, reached, int(occupied.sum()), verdict.suppressed, judge.checks)
+
+
+def _keys(
+    encoded: Encoded, hierarchies: Mapping[str, Hierarchy], ids: np.ndarray, count: int, kept: np.ndarray, node: Node
+) -> pa.Array:
     """The key of each kept class, from one tuple of it."""
-    _, first = np.unique(classes[kept], return_index=True)
-    tuples = encoded.codes[kept][first]
-    columns = [encoded.labels[c][level].take(pa.array(tuples[:, c])) for c, level in enumerate(node)]
+    from anonymize.privacy import kernels
+
+    tuples = encoded.cells.codes[kernels.first_of_each(ids, count)[kept]] - encoded.starts[:-1].astype(np.int32)
+    columns = [encoded.labels(hierarchies, c, level).take(pa.array(tuples[:, c])) for c, level in enumerate(node)]
     return class_keys(columns, len(tuples))

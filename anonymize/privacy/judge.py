@@ -1,0 +1,139 @@
+"""Judging a node of the lattice: which classes may be published, and what the node loses. Shared by all searches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from anonymize.privacy.lattice import Cells, Encoded, Node
+from anonymize.privacy.models import Model, PopulationModel
+
+#: Rolled-up cells are kept for so many nodes; more cost more memory than they save.
+_KEPT = 24
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """What must hold, and what may be lost.
+
+    k: subjects a class; suppression: the largest share of records that may be suppressed; weights, min_levels, max_levels: by column;
+    models: what classes must hold beside k; population: what they must hold against the population; seconds: after so long the best so far
+    is taken (0: no limit, the optimum).
+    """
+
+    k: int = 5
+    suppression: float = 0.05
+    weights: Mapping[str, float] = field(default_factory=dict)
+    min_levels: Mapping[str, int] = field(default_factory=dict)
+    max_levels: Mapping[str, int] = field(default_factory=dict)
+    models: tuple[Model, ...] = ()
+    population: tuple[PopulationModel, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def coarse(self) -> bool:
+        """Whether each class that fails rules out the classes within it, by every model."""
+        return all(model.coarse for model in (*self.models, *self.population))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A node as counted. loss: weighted, summed over records; suppressed: records; lost: for each column, float64 (levels), the loss that the
+    records have which no finer node can publish; barred: the number of these."""
+
+    node: Node
+    loss: float
+    suppressed: int
+    barred: int
+    lost: list[np.ndarray]
+    at: Node
+
+
+class Judge:
+    """Counts nodes; keeps small tables of classes to count coarser nodes from."""
+
+    def __init__(self, encoded: Encoded, settings: SearchSettings) -> None:
+        self.encoded, self.settings = encoded, settings
+        self.marginals = encoded.marginals(encoded.leaf_rows())
+        self.checks = 0
+        self._small: list[Cells] = []
+        self._whole = {name: np.bincount(s.codes, encoded.cells.rows, len(s.values)).astype(np.int64) for name, s in encoded.sensitive.items()}
+
+    def verdict(self, node: Node) -> Verdict:
+        """Count a node."""
+        self.checks += 1
+        cells = self._cells(node)
+        ids, count = self.encoded.classes(node, cells)
+        sizes = self.encoded.sizes(ids, count, cells)
+        barring, good = self.good(ids, count, sizes, cells)
+        self._keep(node, ids, count, cells)
+        lost, barred = self._lost(cells, ids, barring)
+        if good is barring:
+            own, suppressed = lost, barred
+        else:
+            own, suppressed = self._lost(cells, ids, good)
+        kept = sum(float(self.marginals[c][level] - own[c][level]) for c, level in enumerate(node))
+        return Verdict(node, kept + suppressed * self.encoded.weight, suppressed, barred, lost, cells.at)
+
+    def good(self, ids: np.ndarray, count: int, sizes: np.ndarray, cells: Cells | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """bool (count), twice: the classes that pass what bars all finer nodes too, and those that pass everything."""
+        cells = cells or self.encoded.cells
+        barring = sizes >= self.settings.k
+        good = barring
+        for model in self.settings.models:
+            passed = self._sensitive(model, ids, count, good)
+            barring, good = (barring & passed if model.coarse else barring), good & passed
+        for people in self.settings.population:
+            passed = people.holds(sizes, self._people(ids, count, cells))
+            barring, good = (barring & passed if people.coarse else barring), good & passed
+        return (good, good) if self.settings.coarse else (barring, good)
+
+    def _sensitive(self, model: Model, ids: np.ndarray, count: int, asked: np.ndarray) -> np.ndarray:
+        """Judge the classes that have passed so far; the others have failed anyway."""
+        from anonymize.privacy import kernels
+
+        held = self.encoded.sensitive[model.column]
+        numbers = np.cumsum(asked) - 1
+        left = asked[ids]
+        subjects = self.encoded.cells.subjects
+        counts = kernels.histogram(
+            numbers[ids[left]].astype(np.int32),
+            held.codes[left],
+            self.encoded.cells.rows[left],
+            subjects[left] if len(subjects) else subjects,
+            int(asked.sum()),
+            len(held.values),
+        )
+        passed = np.zeros(count, bool)
+        passed[asked] = model.holds(counts, self._whole[model.column])
+        return passed
+
+    @staticmethod
+    def _people(ids: np.ndarray, count: int, cells: Cells) -> np.ndarray:
+        from anonymize.privacy import kernels
+
+        return kernels.add_up(ids, cells.population, count)
+
+    def _lost(self, cells: Cells, ids: np.ndarray, good: np.ndarray) -> tuple[list[np.ndarray], int]:
+        from anonymize.privacy import kernels
+
+        leaves, total = kernels.lost_leaves(cells.codes, ids, good, cells.rows, int(self.encoded.starts[-1]))
+        lost = self.encoded.marginals(leaves)
+        for c, level in enumerate(cells.at):
+            # One leaf stands for a class here: what its records lose below the class's own level is not known, but is no more.
+            lost[c][:level] = lost[c][level]
+        return lost, int(total)
+
+    def _cells(self, node: Node) -> Cells:
+        """The fewest cells from which a node can be counted."""
+        fit = [cells for cells in self._small if all(a <= b for a, b in zip(cells.at, node, strict=True))]
+        return min(fit, key=len, default=self.encoded.cells)
+
+    def _keep(self, node: Node, ids: np.ndarray, count: int, cells: Cells) -> None:
+        if self.settings.models or self.settings.population or count > len(cells) // 2 or len(cells) < 4096:
+            return
+        small = self.encoded.rolled_up(node, ids, count, cells)
+        if len(small) <= len(cells) // 2:
+            self._small = sorted([*self._small, small], key=len)[:_KEPT]

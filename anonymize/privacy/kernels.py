@@ -1,0 +1,137 @@
+"""Compiled counting. Import this inside functions: the compiler takes a second to load, and its work is cached beside this file."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True)  # type: ignore[misc]
+def number_classes(codes: np.ndarray, steps: np.ndarray, prior: np.ndarray, width: int, space: int, ids: np.ndarray) -> int:
+    """Number the classes of n tuples from 0, in the order in which they are met; returns how many there are.
+
+    codes: int32 (n, m), positions in `steps`; steps: int64, a leaf's group times its column's stride; prior: int32 (n), a number found
+    before, times `width` (empty: none); space: one more than the largest key; ids: int32 (n), filled.
+    """
+    n, m = codes.shape
+    count = 0
+    if space <= 4 * n + 4096:
+        seen = np.full(space, -1, np.int32)
+        for i in range(n):
+            key = np.int64(0)
+            for c in range(m):
+                key += steps[codes[i, c]]
+            if prior.size:
+                key += np.int64(prior[i]) * width
+            if seen[key] < 0:
+                seen[key] = count
+                count += 1
+            ids[i] = seen[key]
+        return count
+    bits = 10
+    while (1 << bits) < 2 * n:
+        bits += 1
+    mask = (1 << bits) - 1
+    slots = np.full(1 << bits, -1, np.int32)
+    keys = np.empty(n, np.int64)
+    for i in range(n):
+        key = np.int64(0)
+        for c in range(m):
+            key += steps[codes[i, c]]
+        if prior.size:
+            key += np.int64(prior[i]) * width
+        mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
+        slot = np.int64(mixed >> np.uint64(64 - bits))
+        while True:
+            held = slots[slot]
+            if held < 0:
+                slots[slot] = count
+                keys[count] = key
+                ids[i] = count
+                count += 1
+                break
+            if keys[held] == key:
+                ids[i] = held
+                break
+            slot = (slot + 1) & mask
+    return count
+
+
+@njit(cache=True, nogil=True)  # type: ignore[misc]
+def add_up(ids: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
+    """int64 (count): the sum of the weights of each class."""
+    total = np.zeros(count, np.int64)
+    for i in range(ids.size):
+        total[ids[i]] += weights[i]
+    return total
+
+
+@njit(cache=True, nogil=True)  # type: ignore[misc]
+def count_distinct(ids: np.ndarray, subjects: np.ndarray, count: int) -> np.ndarray:
+    """int64 (count): the distinct subjects of each class. subjects: int32 (n), sorted, so that a subject's tuples follow each other."""
+    total = np.zeros(count, np.int64)
+    last = np.full(count, -1, np.int32)
+    for i in range(ids.size):
+        if last[ids[i]] != subjects[i]:
+            last[ids[i]] = subjects[i]
+            total[ids[i]] += 1
+    return total
+
+
+@njit(cache=True, nogil=True)  # type: ignore[misc]
+def histogram(ids: np.ndarray, values: np.ndarray, weights: np.ndarray, subjects: np.ndarray, count: int, width: int) -> np.ndarray:
+    """int64 (count, width): how often each class holds each value, by weight, or by distinct subject where subjects (sorted) are given."""
+    total = np.zeros((count, width), np.int64)
+    if subjects.size:
+        last = np.full((count, width), -1, np.int32)
+        for i in range(ids.size):
+            if last[ids[i], values[i]] != subjects[i]:
+                last[ids[i], values[i]] = subjects[i]
+                total[ids[i], values[i]] += 1
+    else:
+        for i in range(ids.size):
+            total[ids[i], values[i]] += weights[i]
+    return total
+
+
+@njit(cache=True, nogil=True)  # type: ignore[misc]
+def lost_leaves(codes: np.ndarray, ids: np.ndarray, good: np.ndarray, rows: np.ndarray, leaves: int) -> tuple[np.ndarray, int]:
+    """The records of each leaf that stand in classes that are not good, int64 (leaves), and their number."""
+    lost = np.zeros(leaves, np.int64)
+    total = np.int64(0)
+    for i in range(ids.size):
+        if not good[ids[i]]:
+            total += rows[i]
+            for c in range(codes.shape[1]):
+                lost[codes[i, c]] += rows[i]
+    return lost, total
+
+
+@njit(cache=True, nogil=True)  # type: ignore[misc]
+def first_of_each(ids: np.ndarray, count: int) -> np.ndarray:
+    """int64 (count): the position of each class's first tuple."""
+    first = np.empty(count, np.int64)
+    met = 0
+    for i in range(ids.size):
+        if ids[i] == met:
+            first[met] = i
+            met += 1
+    return first
+
+
+@njit(cache=True, nogil=True)  # type: ignore[misc]
+def first_of_each_pair(ids: np.ndarray, subjects: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The positions of the first tuple of each pair of class and subject (sorted), in order; and each tuple's pair, int32 (n)."""
+    last = np.full(count, -1, np.int32)
+    where = np.empty(count, np.int32)
+    first = np.empty(ids.size, np.int64)
+    pair = np.empty(ids.size, np.int32)
+    met = 0
+    for i in range(ids.size):
+        if last[ids[i]] != subjects[i]:
+            last[ids[i]] = subjects[i]
+            where[ids[i]] = met
+            first[met] = i
+            met += 1
+        pair[i] = where[ids[i]]
+    return first[:met].copy(), pair

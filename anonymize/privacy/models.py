@@ -1,0 +1,233 @@
+"""What a class must hold to be published: each model a frozen object that judges all classes of a node at once.
+
+`k` is counted in subjects by the search itself; the models here judge how often each class holds each sensitive value. All are asked of
+the classes that are published, against the whole table as it was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+_EPSILON = 1e-9
+
+
+class PopulationModel(Protocol):
+    """A condition on the people of a class in the release and in the population it was drawn from."""
+
+    coarse: bool
+    """As in `Model`."""
+
+    def holds(self, released: np.ndarray, population: np.ndarray) -> np.ndarray:
+        """bool (n). released, population: int64 (n), the people of each class."""
+        ...
+
+
+class Model(Protocol):
+    """A condition on the sensitive values of a class."""
+
+    column: str
+    """The sensitive column."""
+    coarse: bool
+    """Whether a class that fails rules out every class within it: then what is suppressed at a node is suppressed at finer ones."""
+
+    def holds(self, counts: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        """bool (n). counts: int64 (n, s), how often each of n classes holds each of s values; whole: int64 (s), the table's."""
+        ...
+
+
+@dataclass(frozen=True)
+class DistinctL:
+    """At least l different sensitive values. Source: Machanavajjhala et al. (2007), l-Diversity, distinct variant."""
+
+    column: str
+    l: int  # noqa: E741
+    coarse: bool = True
+
+    def holds(self, counts: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        return np.asarray((counts > 0).sum(axis=1) >= self.l)
+
+
+@dataclass(frozen=True)
+class EntropyL:
+    """The entropy of the sensitive values is at least log(l). Source: Machanavajjhala et al. (2007), definition 4.1."""
+
+    column: str
+    l: float  # noqa: E741
+    coarse: bool = False
+
+    def holds(self, counts: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        share = _shares(counts)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            entropy = -np.where(share > 0, share * np.log(share), 0.0).sum(axis=1)
+        return np.asarray(entropy >= np.log(self.l) - _EPSILON)
+
+
+@dataclass(frozen=True)
+class RecursiveL:
+    """Recursive (c, l)-diversity: the most frequent value is rarer than c times all from the l-th most frequent on together.
+
+    Source: Machanavajjhala et al. (2007), definition 4.2: r1 < c (r_l + r_(l+1) + … + r_s).
+    """
+
+    column: str
+    c: float
+    l: int  # noqa: E741
+    coarse: bool = False
+
+    def holds(self, counts: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        ranked = -np.sort(-counts, axis=1)
+        return np.asarray(ranked[:, 0] < self.c * ranked[:, self.l - 1 :].sum(axis=1))
+
+
+@dataclass(frozen=True)
+class CloseT:
+    """The earth mover's distance between a class's sensitive values and the table's is at most t.
+
+    distance: `equal` (all values are equally far), `ordered` (a step between neighbours in `order` is 1 / (s - 1)), or `hierarchical` (two
+    values are as far as the level at which they meet: `tree`). order: for `ordered`, each value's rank; tree: for `hierarchical`, int (levels, s), each
+    value's group at each level, finest first, the last being one group.
+    Source: Li, Li and Venkatasubramanian (2007), t-Closeness, sections 4.1 to 4.3.
+    """
+
+    column: str
+    t: float
+    distance: str = "equal"
+    order: tuple[int, ...] = ()
+    tree: tuple[tuple[int, ...], ...] = ()
+    coarse: bool = False
+
+    def holds(self, counts: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        return np.asarray(self.distances(counts, whole) <= self.t + _EPSILON)
+
+    def distances(self, counts: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        """float64 (n), in [0, 1]."""
+        apart = _shares(counts) - _shares(whole[None, :])
+        if self.distance == "ordered":
+            ranked = apart[:, np.argsort(np.array(self.order))] if self.order else apart
+            return np.asarray(np.abs(ranked.cumsum(axis=1)[:, :-1]).sum(axis=1) / max(counts.shape[1] - 1, 1))
+        if self.distance == "hierarchical":
+            return self._through_the_tree(apart)
+        return np.asarray(np.abs(apart).sum(axis=1) / 2)
+
+    def _through_the_tree(self, apart: np.ndarray) -> np.ndarray:
+        """What a node of the tree must exchange among its children costs the node's height over the tree's."""
+        height = len(self.tree) - 1
+        total = np.zeros(len(apart))
+        for level in range(1, height + 1):
+            below, above = np.array(self.tree[level - 1]), np.array(self.tree[level])
+            over, under = np.zeros((len(apart), above.max() + 1)), np.zeros((len(apart), above.max() + 1))
+            for child in np.unique(below):
+                members = below == child
+                extra, parent = apart[:, members].sum(axis=1), above[members][0]
+                over[:, parent] += np.maximum(extra, 0)
+                under[:, parent] += np.maximum(-extra, 0)
+            total += level / height * np.minimum(over, under).sum(axis=1)
+        return total
+
+
+@dataclass(frozen=True)
+class BetaLikeness:
+    """No value's share grows by more than a factor: (q - p) / p <= min(beta, -ln p) for each value with q > p (enhanced beta-likeness).
+
+    p: the table's share of a value, q: the class's. Source: Cao and Karras (2012), Publishing microdata with a robust privacy guarantee.
+    """
+
+    column: str
+    beta: float
+    enhanced: bool = True
+    coarse: bool = False
+
+    def holds(self, counts: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        p, q = _shares(whole[None, :]), _shares(counts)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            bound = np.minimum(self.beta, -np.log(p)) if self.enhanced else np.full_like(p, self.beta)
+            gain = np.where(q > p, (q - p) / p, 0.0)
+        return np.asarray((gain <= bound + _EPSILON).all(axis=1))
+
+
+@dataclass(frozen=True)
+class DeltaPresence:
+    """The chance that a person of the population stands in the release is within [low, high], in every class that is published.
+
+    Source: Nergiz, Atzori and Clifton (2007), Hiding the presence of individuals from shared databases.
+    """
+
+    low: float
+    high: float
+    coarse: bool = False
+
+    def holds(self, released: np.ndarray, population: np.ndarray) -> np.ndarray:
+        """bool (n). released, population: int64 (n), the people of each class."""
+        share = released / np.maximum(population, 1)
+        return np.asarray((share >= self.low - _EPSILON) & (share <= self.high + _EPSILON))
+
+
+@dataclass(frozen=True)
+class KMap:
+    """Every class that is published holds k people of the population. Source: Sweeney (2001), k-map; El Emam and Dankar (2008)."""
+
+    k: int
+    coarse: bool = True
+
+    def holds(self, released: np.ndarray, population: np.ndarray) -> np.ndarray:
+        """bool (n). released, population: int64 (n), the people of each class."""
+        return np.asarray(population >= self.k)
+
+
+def _shares(counts: np.ndarray) -> np.ndarray:
+    total = counts.sum(axis=1, keepdims=True)
+    return np.asarray(counts / np.maximum(total, 1))
+
+
+#: Thresholds that a steward knows by name -> k. Sources: CMS cell size suppression policy; EMA policy 0070 (maximum risk 0.09).
+NAMED_K = {"cms": 11, "ema-0070": 12}
+
+
+def at_most(risk: float) -> int:
+    """The k that keeps the risk of the smallest class at or under a threshold: 0.09 -> 12."""
+    return int(np.ceil(1 / risk - _EPSILON))
+
+
+def parse_l(text: str) -> Model:
+    """`occupation:5`, `occupation:entropy:3`, `occupation:recursive:4:3` (c, l). Raises ValueError."""
+    column, _, rest = text.partition(":")
+    words = rest.split(":")
+    try:
+        if len(words) == 1:
+            return DistinctL(column, _least_two(words[0]))
+        if words[0] == "distinct":
+            return DistinctL(column, _least_two(words[1]))
+        if words[0] == "entropy" and len(words) == 2 and float(words[1]) > 1:
+            return EntropyL(column, float(words[1]))
+        if words[0] == "recursive" and len(words) == 3:
+            return RecursiveL(column, float(words[1]), _least_two(words[2]))
+    except (ValueError, IndexError):
+        pass
+    raise ValueError(f"'{text}' is no l-diversity. Write COLUMN:L, COLUMN:entropy:L or COLUMN:recursive:C:L, L from 2")
+
+
+def parse_t(text: str) -> CloseT:
+    """`occupation:0.2`, `age:ordered:0.15`. Raises ValueError."""
+    words = text.split(":")
+    try:
+        t = float(words[-1])
+        if 0 <= t <= 1 and (len(words) == 2 or (len(words) == 3 and words[1] in ("equal", "ordered", "hierarchical"))):
+            return CloseT(words[0], t, words[1] if len(words) == 3 else "equal")
+    except ValueError:
+        pass
+    raise ValueError(f"'{text}' is no t-closeness. Write COLUMN:T or COLUMN:ordered:T or COLUMN:hierarchical:T, T from 0 to 1")
+
+
+def _least_two(text: str) -> int:
+    if int(text) < 2:
+        raise ValueError
+    return int(text)
+
+
+def columns_of(models: Sequence[Model]) -> list[str]:
+    """The sensitive columns of some models, each once, in order."""
+    return list(dict.fromkeys(model.column for model in models))
