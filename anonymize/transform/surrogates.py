@@ -16,12 +16,14 @@ from anonymize.policy.model import Kind
 
 _WORD = re.compile(r"[^\W\d_]+|\d+", re.UNICODE)
 _WORDS_OF = {Kind.NAME: "names", Kind.FACILITY: "places", Kind.ORGANIZATION: "places", Kind.ADDRESS: "places"}
-_KEEP = frozenset(
-    "mr mrs ms dr md rn np pa jr sr ii iii hospital clinic medical center centre health system care of the and street st avenue ave road rd "
-    "drive dr lane ln court ct boulevard blvd apt suite unit po box room bed inc llc university".split()
-)
-
-
+#: Words that are of nobody in a name, and in a place.
+_KEEP = {
+    "names": frozenset("mr mrs ms miss dr md rn np pa jr sr ii iii the and of".split()),
+    "places": frozenset(
+        "hospital clinic medical center centre health system care of the and street st avenue ave road rd drive dr lane ln court ct way place "
+        "boulevard blvd apt suite unit po box room bed inc llc university".split()
+    ),
+}
 _FIRST = "Bel Cor Dav Fen Gal Hal Jor Kel Lor Mer Nor Pel Quin Ros Sel Tor Val Wel Yor Zan".split()
 _MIDDLE = "a e i o u".split()
 _LAST = {
@@ -40,14 +42,17 @@ def _pool(name: str) -> tuple[str, ...]:
     return tuple(word for word in made if word.lower() not in taken and not is_common(word))
 
 
-def surrogate(kind: Kind, value: str, secret: bytes, subject: str) -> str:
-    """Another value of the same shape. Names word by word, so that `Ann Lee` and `Lee` stay one person; codes digit by digit."""
+def surrogate(kind: Kind, value: str, secret: bytes, subject: str, *, names: frozenset[str] = frozenset()) -> str:
+    """Another value of the same shape. Names word by word, so that `Ann Lee` and `Lee` stay one person; codes digit by digit.
+
+    names: the subject's, lower case: no word of them is kept, also where it is `Lane` of an address.
+    """
     if kind is Kind.EMAIL:
         return f"user{_number(secret, subject, value.lower()) % 10**6:06}@example.org"
     if kind is Kind.URL:
         return "https://example.org/"
     if kind in _WORDS_OF:
-        return _WORD.sub(lambda match: _word(_WORDS_OF[kind], match.group(), secret, subject), value)
+        return _WORD.sub(lambda match: _word(_WORDS_OF[kind], match.group(), secret, subject, names), value)
     return _code(value, secret, subject)
 
 
@@ -59,10 +64,10 @@ def surrogates(column: pa.Array, key: Key, *, kind: Kind) -> pa.Array:
     return pa.array(made, pa.string()).take(encoded.indices)
 
 
-def _word(pool: str, word: str, secret: bytes, subject: str) -> str:
+def _word(pool: str, word: str, secret: bytes, subject: str, names: frozenset[str]) -> str:
     if word.isdigit():
         return _code(word, secret, subject)
-    if word.lower() in _KEEP or (len(word) == 1 and not word.isupper()):
+    if (word.lower() in _KEEP[pool] and word.lower() not in names) or (len(word) == 1 and not word.isupper()):
         return word
     words = _pool(pool)
     chosen = words[_number(secret, subject, word.lower()) % len(words)]

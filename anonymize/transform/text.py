@@ -51,7 +51,7 @@ class Surrogate(Tag):
         given = params or {}
         if given["kind"] in (Kind.AGE, Kind.DATE):
             return super().operate(text, params)
-        return surrogate(given["kind"], text, given["secret"], given["subject"])
+        return surrogate(given["kind"], text, given["secret"], given["subject"], names=given.get("names", frozenset()))
 
     def operator_name(self) -> str:
         return "anonymize_surrogate"

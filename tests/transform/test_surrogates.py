@@ -30,6 +30,12 @@ def test_one_person_stays_one_person_in_any_case() -> None:
     assert surrogate(Kind.NAME, "Lee", SECRET, "18") != full[1].title()
 
 
+def test_a_word_that_is_kept_for_others_is_not_kept_for_who_bears_it() -> None:
+    assert surrogate(Kind.ADDRESS, "7 Elm Lane", SECRET, "17").endswith(" Lane")
+    assert "Lane" not in surrogate(Kind.ADDRESS, "7 Elm Lane", SECRET, "17", names=frozenset({"lane"}))
+    assert "Lane" not in surrogate(Kind.NAME, "Mrs. Lane", SECRET, "17")
+
+
 @given(st.text("0123456789ABCdef- ", min_size=1, max_size=20))
 def test_codes_keep_their_shape_and_are_another(code: str) -> None:
     made = surrogate(Kind.MRN, code, SECRET, "17")
