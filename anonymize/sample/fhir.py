@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from anonymize.sample.notes import Note
 from anonymize.sample.people import Hospital, Person, Stay
 
 EVERY = 5
@@ -35,8 +36,8 @@ def _patient(person: Person) -> dict[str, Any]:
     return {
         "id": str(person.id),
         "identifier": [{"type": kind, "value": person.mrn}],
-        "name": [{"use": "official", "family": person.family, "given": [person.given]}],
-        "telecom": [{"system": "phone", "value": person.phone}],
+        "name": [{"use": "official", "family": person.family, "given": [name for name in (person.given, person.middle) if name]}],
+        "telecom": [{"system": "phone", "value": person.phone}, {"system": "email", "value": person.email}],
         "gender": "female" if person.sex == "F" else "male",
         "birthDate": person.birth.isoformat(),
         "address": [{"line": [person.street], "city": person.city, "state": person.state, "postalCode": person.zip}],
@@ -64,7 +65,7 @@ def _conditions(person: Person, stay: Stay) -> Iterator[dict[str, Any]]:
         }
 
 
-def _document(note: Any) -> dict[str, Any]:
+def _document(note: Note) -> dict[str, Any]:
     return {
         "id": f"note-{note.id}",
         "status": "current",
