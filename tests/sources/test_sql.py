@@ -15,7 +15,6 @@ from anonymize.sources.base import Malformed
 from anonymize.sources.sql import SqlDatabase, connection_url
 from tests.servers import postgres
 
-pytestmark = pytest.mark.xdist_group("postgres")
 
 
 @pytest.fixture(scope="module")
