@@ -5,9 +5,11 @@ An exception from a library can carry a value of a record in its message; `witho
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 
 class AnonymizeError(Exception):
@@ -101,4 +103,12 @@ def without_values(where: str) -> Iterator[None]:
     except OSError as error:
         raise StepFailed(f"{where}: {type(error).__name__}: {error.strerror or 'input/output error'}") from None
     except Exception as error:
-        raise StepFailed(f"{where}: {type(error).__name__} (message withheld: it can hold a record's value)") from None
+        raise StepFailed(f"{where}: {type(error).__name__} at {_place(error)} (message withheld: it can hold a record's value)") from None
+
+
+def _place(error: Exception) -> str:
+    """The innermost line of ours that the error went through (`local.py:72`): where to look, since the message is withheld."""
+    frames = traceback.extract_tb(error.__traceback__)
+    package = str(Path(__file__).parent)
+    innermost = next((f for f in reversed(frames) if f.filename.startswith(package) and f.filename != __file__), frames[-1])
+    return f"{Path(innermost.filename).name}:{innermost.lineno}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import le
 
 import numpy as np
 
@@ -40,15 +41,15 @@ class SearchSettings:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A node as counted. loss: weighted, summed over records; suppressed: records; lost: for each column, float64 (levels), the loss that the
-    records have which no finer node can publish; barred: the number of these."""
+    """A node as counted. loss: weighted, summed over records; suppressed: records; lost: float64 (m, levels), the loss of the records
+    which no finer node can publish; barred: the number of these."""
 
     node: Node
     loss: float
     suppressed: int
     barred: int
-    lost: list[np.ndarray]
-    at: Node
+    least: float
+    lost: np.ndarray
 
 
 class Judge:
@@ -58,6 +59,8 @@ class Judge:
         self.encoded, self.settings = encoded, settings
         self.marginals = encoded.marginals(encoded.leaf_rows())
         self.checks = 0
+        self.weight = encoded.weight
+        self._columns = np.arange(len(encoded.columns))
         self._small: list[Cells] = []
         self._whole = {name: np.bincount(s.codes, encoded.cells.rows, len(s.values)).astype(np.int64) for name, s in encoded.sensitive.items()}
 
@@ -67,48 +70,45 @@ class Judge:
         cells = self._cells(node)
         ids, count = self.encoded.classes(node, cells)
         sizes = self.encoded.sizes(ids, count, cells)
-        barring, good = self.good(ids, count, sizes, cells)
+        barring, good, least = self.good(ids, count, sizes, cells)
         self._keep(node, ids, count, cells)
         lost, barred = self._lost(cells, ids, barring)
         if good is barring:
             own, suppressed = lost, barred
         else:
             own, suppressed = self._lost(cells, ids, good)
-        kept = sum(float(self.marginals[c][level] - own[c][level]) for c, level in enumerate(node))
-        return Verdict(node, kept + suppressed * self.encoded.weight, suppressed, barred, lost, cells.at)
+        kept = float((self.marginals - own)[self._columns, list(node)].sum())
+        return Verdict(node, kept + suppressed * self.weight, suppressed, barred, barred + least, lost)
 
-    def good(self, ids: np.ndarray, count: int, sizes: np.ndarray, cells: Cells | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """bool (count), twice: the classes that pass what bars all finer nodes too, and those that pass everything."""
+    def good(self, ids: np.ndarray, count: int, sizes: np.ndarray, cells: Cells | None = None) -> tuple[np.ndarray, np.ndarray, float]:
+        """bool (count), twice: the classes that pass what bars all finer nodes too, and those that pass everything; and how many records
+        of the former must be suppressed at any finer node."""
         cells = cells or self.encoded.cells
+        least = 0.0
         barring = sizes >= self.settings.k
         good = barring
         for model in self.settings.models:
-            passed = self._sensitive(model, ids, count, good)
+            passed, removed = self._sensitive(model, ids, count, good)
+            least = max(least, removed)
             barring, good = (barring & passed if model.coarse else barring), good & passed
         for people in self.settings.population:
             passed = people.holds(sizes, self._people(ids, count, cells))
             barring, good = (barring & passed if people.coarse else barring), good & passed
-        return (good, good) if self.settings.coarse else (barring, good)
+        return (good, good, 0.0) if self.settings.coarse else (barring, good, least)
 
-    def _sensitive(self, model: Model, ids: np.ndarray, count: int, asked: np.ndarray) -> np.ndarray:
-        """Judge the classes that have passed so far; the others have failed anyway."""
+    def _sensitive(self, model: Model, ids: np.ndarray, count: int, asked: np.ndarray) -> tuple[np.ndarray, float]:
+        """Judge the classes that have passed so far; the others have failed anyway. And how many records must go from them at least."""
         from anonymize.privacy import kernels
 
         held = self.encoded.sensitive[model.column]
-        numbers = np.cumsum(asked) - 1
-        left = asked[ids]
-        subjects = self.encoded.cells.subjects
-        counts = kernels.histogram(
-            numbers[ids[left]].astype(np.int32),
-            held.codes[left],
-            self.encoded.cells.rows[left],
-            subjects[left] if len(subjects) else subjects,
-            int(asked.sum()),
-            len(held.values),
-        )
+        places = np.where(asked, np.cumsum(asked) - 1, -1).astype(np.int32)
+        cells = self.encoded.cells
+        counts = kernels.histogram(ids, places, held.codes, cells.rows, cells.subjects, int(asked.sum()), len(held.values))
+        whole = self._whole[model.column]
         passed = np.zeros(count, bool)
-        passed[asked] = model.holds(counts, self._whole[model.column])
-        return passed
+        passed[asked] = model.holds(counts, whole)
+        least = 0.0 if model.coarse else float(model.removals(counts, whole).sum())
+        return passed, least
 
     @staticmethod
     def _people(ids: np.ndarray, count: int, cells: Cells) -> np.ndarray:
@@ -116,20 +116,19 @@ class Judge:
 
         return kernels.add_up(ids, cells.population, count)
 
-    def _lost(self, cells: Cells, ids: np.ndarray, good: np.ndarray) -> tuple[list[np.ndarray], int]:
+    def _lost(self, cells: Cells, ids: np.ndarray, good: np.ndarray) -> tuple[np.ndarray, int]:
         from anonymize.privacy import kernels
 
         leaves, total = kernels.lost_leaves(cells.codes, ids, good, cells.rows, int(self.encoded.starts[-1]))
-        lost = self.encoded.marginals(leaves)
-        for c, level in enumerate(cells.at):
-            # One leaf stands for a class here: what its records lose below the class's own level is not known, but is no more.
-            lost[c][:level] = lost[c][level]
-        return lost, int(total)
+        # After a roll-up one leaf stands for a class: what its records lose below the class's own level is not known, but is no more.
+        return self.encoded.marginals(leaves, cells.at), int(total)
 
     def _cells(self, node: Node) -> Cells:
         """The fewest cells from which a node can be counted."""
-        fit = [cells for cells in self._small if all(a <= b for a, b in zip(cells.at, node, strict=True))]
-        return min(fit, key=len, default=self.encoded.cells)
+        for cells in self._small:
+            if all(map(le, cells.at, node)):
+                return cells
+        return self.encoded.cells
 
     def _keep(self, node: Node, ids: np.ndarray, count: int, cells: Cells) -> None:
         if self.settings.models or self.settings.population or count > len(cells) // 2 or len(cells) < 4096:

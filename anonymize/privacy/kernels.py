@@ -6,7 +6,37 @@ import numpy as np
 from numba import njit
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
+def stride_groups(groups: np.ndarray, starts: np.ndarray, node: np.ndarray, strides: np.ndarray) -> np.ndarray:
+    """int64 (leaves): each leaf's group at its column's level in a node, times the column's stride (0: the column is left out).
+
+    groups: int32 (levels, leaves); starts: int64 (m + 1); node, strides: int64 (m).
+    """
+    steps = np.zeros(groups.shape[1], np.int64)
+    for c in range(node.size):
+        if strides[c]:
+            for leaf in range(starts[c], starts[c + 1]):
+                steps[leaf] = groups[node[c], leaf] * strides[c]
+    return steps
+
+
+@njit(cache=True, nogil=True)
+def loss_of_leaves(losses: np.ndarray, starts: np.ndarray, leaves: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """float64 (m, levels): what some records, given by leaf, lose in each column at each level; under `at` as much as there.
+
+    losses: float64 (levels, leaves); leaves: int64 (leaves), records; at: int64 (m).
+    """
+    m = starts.size - 1
+    total = np.zeros((m, losses.shape[0]))
+    for c in range(m):
+        for level in range(at[c], losses.shape[0]):
+            for leaf in range(starts[c], starts[c + 1]):
+                total[c, level] += losses[level, leaf] * leaves[leaf]
+        total[c, : at[c]] = total[c, at[c]]
+    return total
+
+
+@njit(cache=True, nogil=True)
 def number_classes(codes: np.ndarray, steps: np.ndarray, prior: np.ndarray, width: int, space: int, ids: np.ndarray) -> int:
     """Number the classes of n tuples from 0, in the order in which they are met; returns how many there are.
 
@@ -57,7 +87,7 @@ def number_classes(codes: np.ndarray, steps: np.ndarray, prior: np.ndarray, widt
     return count
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
 def add_up(ids: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
     """int64 (count): the sum of the weights of each class."""
     total = np.zeros(count, np.int64)
@@ -66,7 +96,7 @@ def add_up(ids: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
     return total
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
 def count_distinct(ids: np.ndarray, subjects: np.ndarray, count: int) -> np.ndarray:
     """int64 (count): the distinct subjects of each class. subjects: int32 (n), sorted, so that a subject's tuples follow each other."""
     total = np.zeros(count, np.int64)
@@ -78,24 +108,31 @@ def count_distinct(ids: np.ndarray, subjects: np.ndarray, count: int) -> np.ndar
     return total
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
-def histogram(ids: np.ndarray, values: np.ndarray, weights: np.ndarray, subjects: np.ndarray, count: int, width: int) -> np.ndarray:
-    """int64 (count, width): how often each class holds each value, by weight, or by distinct subject where subjects (sorted) are given."""
+@njit(cache=True, nogil=True)
+def histogram(
+    ids: np.ndarray, places: np.ndarray, values: np.ndarray, weights: np.ndarray, subjects: np.ndarray, count: int, width: int
+) -> np.ndarray:
+    """int64 (count, width): how often each class holds each value, by weight, or by distinct subject where subjects (sorted) are given.
+
+    places: int32, class -> its row in the outcome, or -1 where it is not asked for.
+    """
     total = np.zeros((count, width), np.int64)
-    if subjects.size:
-        last = np.full((count, width), -1, np.int32)
-        for i in range(ids.size):
-            if last[ids[i], values[i]] != subjects[i]:
-                last[ids[i], values[i]] = subjects[i]
-                total[ids[i], values[i]] += 1
-    else:
-        for i in range(ids.size):
-            total[ids[i], values[i]] += weights[i]
+    last = np.full((count if subjects.size else 0, width), -1, np.int32)
+    for i in range(ids.size):
+        place = places[ids[i]]
+        if place < 0:
+            continue
+        if subjects.size:
+            if last[place, values[i]] != subjects[i]:
+                last[place, values[i]] = subjects[i]
+                total[place, values[i]] += 1
+        else:
+            total[place, values[i]] += weights[i]
     return total
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
-def lost_leaves(codes: np.ndarray, ids: np.ndarray, good: np.ndarray, rows: np.ndarray, leaves: int) -> tuple[np.ndarray, int]:
+@njit(cache=True, nogil=True)
+def lost_leaves(codes: np.ndarray, ids: np.ndarray, good: np.ndarray, rows: np.ndarray, leaves: int) -> tuple[np.ndarray, np.int64]:
     """The records of each leaf that stand in classes that are not good, int64 (leaves), and their number."""
     lost = np.zeros(leaves, np.int64)
     total = np.int64(0)
@@ -107,7 +144,7 @@ def lost_leaves(codes: np.ndarray, ids: np.ndarray, good: np.ndarray, rows: np.n
     return lost, total
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
 def first_of_each(ids: np.ndarray, count: int) -> np.ndarray:
     """int64 (count): the position of each class's first tuple."""
     first = np.empty(count, np.int64)
@@ -119,7 +156,7 @@ def first_of_each(ids: np.ndarray, count: int) -> np.ndarray:
     return first
 
 
-@njit(cache=True, nogil=True)  # type: ignore[misc]
+@njit(cache=True, nogil=True)
 def first_of_each_pair(ids: np.ndarray, subjects: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The positions of the first tuple of each pair of class and subject (sorted), in order; and each tuple's pair, int32 (n)."""
     last = np.full(count, -1, np.int32)

@@ -52,25 +52,23 @@ class Cells:
 class Encoded:
     """A tally as numbers: n distinct tuples (or triples with subject and sensitive values) by m columns.
 
-    starts: int64 (m + 1), where each column's leaves begin among all leaves; groups[c][level]: int32, leaf -> its group at that level;
-    losses[c][level]: float64, leaf -> its loss, times the column's weight; weights: float64 (m).
+    starts: int64 (m + 1), where each column's leaves begin among all leaves; heights: each column's top level;
+    groups: int32 (levels, leaves), a leaf's group at a level; widths: int (m, levels), the groups of a column at a level;
+    losses: float64 (levels, leaves), a leaf's loss times the column's weight (above a column's top: as at the top); weights: float64 (m).
     """
 
     columns: tuple[str, ...]
     cells: Cells
     starts: np.ndarray
-    groups: tuple[np.ndarray, ...]
-    losses: tuple[np.ndarray, ...]
+    heights: Node
+    groups: np.ndarray
+    widths: list[list[int]]
+    losses: np.ndarray
     weights: np.ndarray
     leaves: tuple[pa.Array, ...]
     sensitive: Mapping[str, Sensitive] = field(default_factory=dict)
     order: np.ndarray | None = None
     """Where the tuples were sorted by subject: their positions in the tally."""
-
-    @property
-    def heights(self) -> Node:
-        """Each column's top level."""
-        return tuple(len(levels) - 1 for levels in self.groups)
 
     @property
     def total(self) -> int:
@@ -89,24 +87,26 @@ class Encoded:
         cells = cells or self.cells
         ids = np.empty(len(cells), np.int32)
         prior, count = _NONE, 1
-        for steps, space in self._steps(node, len(cells)):
+        levels = np.array(node, np.int64)
+        for strides, space in self._parts(node, len(cells)):
+            steps = kernels.stride_groups(self.groups, self.starts, levels, strides)
             count = kernels.number_classes(cells.codes, steps, prior, space, space * count, ids)
             prior = ids
         return ids, count
 
-    def _steps(self, node: Node, n: int) -> list[tuple[np.ndarray, int]]:
-        """Mixed radix numbers of groups, in as many parts as keep a key, led by a class's number, within 62 bits."""
+    def _parts(self, node: Node, n: int) -> list[tuple[np.ndarray, int]]:
+        """Strides of mixed radix numbers of groups, in as many parts as keep a key, led by a class's number, within 62 bits; and each part's
+        space of keys."""
         parts: list[tuple[np.ndarray, int]] = []
-        steps, space = np.zeros(self.starts[-1], np.int64), 1
+        strides, space = np.zeros(len(node), np.int64), 1
         for c, level in enumerate(node):
-            group = self.groups[c][level]
-            width = int(group.max(initial=0)) + 1
+            width = self.widths[c][level]
             if space * width > _WIDEST // max(n, 1):
-                parts.append((steps, space))
-                steps, space = np.zeros(self.starts[-1], np.int64), 1
-            steps[self.starts[c] : self.starts[c + 1]] = group.astype(np.int64) * space
+                parts.append((strides, space))
+                strides, space = np.zeros(len(node), np.int64), 1
+            strides[c] = space
             space *= width
-        return [*parts, (steps, space)]
+        return [*parts, (strides, space)]
 
     def sizes(self, ids: np.ndarray, count: int, cells: Cells | None = None) -> np.ndarray:
         """int64 (count): the number of distinct subjects of each class."""
@@ -136,9 +136,11 @@ class Encoded:
             rows[part] = counted.astype(np.int64)
         return rows
 
-    def marginals(self, leaf_rows: np.ndarray) -> list[np.ndarray]:
-        """For each column, float64 (levels): the loss of some records, given by leaf, at each level."""
-        return [self.losses[c] @ leaf_rows[self.starts[c] : self.starts[c + 1]] for c in range(len(self.columns))]
+    def marginals(self, leaf_rows: np.ndarray, at: Node | None = None) -> np.ndarray:
+        """float64 (m, levels): the loss of some records, given by leaf, in each column at each level; under `at` as much as there."""
+        from anonymize.privacy import kernels
+
+        return kernels.loss_of_leaves(self.losses, self.starts, leaf_rows, np.array(at or (0,) * len(self.columns), np.int64))
 
     def labels(self, hierarchies: Mapping[str, Hierarchy], column: int, level: int) -> pa.Array:
         """string: leaf -> what is published at a level."""
@@ -161,21 +163,22 @@ def encode(
         order = np.argsort(numbers, kind="stable")
         subjects, rows = numbers[order], rows[order]
     codes = np.zeros((len(rows), len(hierarchies)), np.int32)
-    starts, groups, losses, leaves = [0], [], [], []
+    starts, ladders, leaves = [0], [], []
     for c, (column, hierarchy) in enumerate(hierarchies.items()):
         numbers, values = _numbered(tally[column])
         codes[:, c] = (numbers if order is None else numbers[order]) + starts[-1]
         starts.append(starts[-1] + len(values))
-        ladder, lost = _ladder(hierarchy, values)
-        groups.append(ladder)
-        losses.append(lost * weights.get(column, 1.0))
+        ladders.append(_ladder(hierarchy, values, weights.get(column, 1.0)))
         leaves.append(values)
+    height = max((len(groups) for groups, _ in ladders), default=1)
     return Encoded(
         columns=tuple(hierarchies),
         cells=Cells(codes, rows, subjects, (0,) * len(hierarchies), _population(tally, order)),
         starts=np.array(starts, np.int64),
-        groups=tuple(groups),
-        losses=tuple(losses),
+        heights=tuple(len(groups) - 1 for groups, _ in ladders),
+        groups=np.hstack([_padded(groups, height) for groups, _ in ladders]) if ladders else np.zeros((1, 0), np.int32),
+        widths=[[int(level.max(initial=0)) + 1 for level in groups] for groups, _ in ladders],
+        losses=np.hstack([_padded(losses, height) for _, losses in ladders]) if ladders else np.zeros((1, 0)),
         weights=np.array([weights.get(column, 1.0) for column in hierarchies]),
         leaves=tuple(leaves),
         sensitive={name: _sensitive(tally[name], order) for name in sensitive},
@@ -195,11 +198,15 @@ def _sensitive(column: pa.ChunkedArray, order: np.ndarray | None) -> Sensitive:
     return Sensitive(numbers if order is None else numbers[order], values)
 
 
-def _ladder(hierarchy: Hierarchy, values: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+def _padded(levels: np.ndarray, height: int) -> np.ndarray:
+    return np.concatenate([levels, np.repeat(levels[-1:], height - len(levels), axis=0)])
+
+
+def _ladder(hierarchy: Hierarchy, values: pa.Array, weight: float) -> tuple[np.ndarray, np.ndarray]:
     """int32 and float64 (levels, leaves): each leaf's group, and its loss. A null is a group of its own until the top."""
     levels = range(len(hierarchy.levels))
     groups = np.stack([_numbered(hierarchy.generalize(values, level))[0] for level in levels])
-    return groups, np.stack([hierarchy.loss(values, level) for level in levels])
+    return groups, np.stack([hierarchy.loss(values, level) * weight for level in levels])
 
 
 def _numbered(column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:

@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002  (a model need not look at all that it is given)
 """What a class must hold to be published: each model a frozen object that judges all classes of a node at once.
 
 `k` is counted in subjects by the search itself; the models here judge how often each class holds each sensitive value. All are asked of
@@ -18,8 +19,10 @@ _EPSILON = 1e-9
 class PopulationModel(Protocol):
     """A condition on the people of a class in the release and in the population it was drawn from."""
 
-    coarse: bool
-    """As in `Model`."""
+    @property
+    def coarse(self) -> bool:
+        """As in `Model`."""
+        ...
 
     def holds(self, released: np.ndarray, population: np.ndarray) -> np.ndarray:
         """bool (n). released, population: int64 (n), the people of each class."""
@@ -29,18 +32,32 @@ class PopulationModel(Protocol):
 class Model(Protocol):
     """A condition on the sensitive values of a class."""
 
-    column: str
-    """The sensitive column."""
-    coarse: bool
-    """Whether a class that fails rules out every class within it: then what is suppressed at a node is suppressed at finer ones."""
+    @property
+    def column(self) -> str:
+        """The sensitive column."""
+        ...
+
+    @property
+    def coarse(self) -> bool:
+        """Whether a class that fails rules out every class within it: then what is suppressed at a node is suppressed at finer ones."""
+        ...
 
     def holds(self, counts: np.ndarray, whole: np.ndarray) -> np.ndarray:
         """bool (n). counts: int64 (n, s), how often each of n classes holds each of s values; whole: int64 (s), the table's."""
         ...
 
+    def removals(self, counts: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        """float64 (n): how many records of each class must be suppressed, at the least, however it is divided. 0 is always true."""
+        ...
+
+
+class _Unbounded:
+    def removals(self, counts: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        return np.zeros(len(counts))
+
 
 @dataclass(frozen=True)
-class DistinctL:
+class DistinctL(_Unbounded):
     """At least l different sensitive values. Source: Machanavajjhala et al. (2007), l-Diversity, distinct variant."""
 
     column: str
@@ -52,7 +69,7 @@ class DistinctL:
 
 
 @dataclass(frozen=True)
-class EntropyL:
+class EntropyL(_Unbounded):
     """The entropy of the sensitive values is at least log(l). Source: Machanavajjhala et al. (2007), definition 4.1."""
 
     column: str
@@ -67,7 +84,7 @@ class EntropyL:
 
 
 @dataclass(frozen=True)
-class RecursiveL:
+class RecursiveL(_Unbounded):
     """Recursive (c, l)-diversity: the most frequent value is rarer than c times all from the l-th most frequent on together.
 
     Source: Machanavajjhala et al. (2007), definition 4.2: r1 < c (r_l + r_(l+1) + … + r_s).
@@ -87,9 +104,9 @@ class RecursiveL:
 class CloseT:
     """The earth mover's distance between a class's sensitive values and the table's is at most t.
 
-    distance: `equal` (all values are equally far), `ordered` (a step between neighbours in `order` is 1 / (s - 1)), or `hierarchical` (two
-    values are as far as the level at which they meet: `tree`). order: for `ordered`, each value's rank; tree: for `hierarchical`, int (levels, s), each
-    value's group at each level, finest first, the last being one group.
+    distance: `equal` (all values are equally far), `ordered` (a step between neighbours in `order` is 1 / (s - 1)), or `hierarchical`
+    (two values are as far as the level at which they meet in `tree`). order: for `ordered`, each value's rank, by default as they are
+    numbered; tree: for `hierarchical`, (levels, s), each value's group at each level, finest first, the last being one group.
     Source: Li, Li and Venkatasubramanian (2007), t-Closeness, sections 4.1 to 4.3.
     """
 
@@ -102,6 +119,10 @@ class CloseT:
 
     def holds(self, counts: np.ndarray, whole: np.ndarray) -> np.ndarray:
         return np.asarray(self.distances(counts, whole) <= self.t + _EPSILON)
+
+    def removals(self, counts: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        # Parts that hold t make a whole that does (the distance is convex); taking x of n records away moves a class by at most x / n.
+        return np.asarray(counts.sum(axis=1) * np.clip(self.distances(counts, whole) - self.t - _EPSILON, 0, 1))
 
     def distances(self, counts: np.ndarray, whole: np.ndarray) -> np.ndarray:
         """float64 (n), in [0, 1]."""
@@ -130,7 +151,7 @@ class CloseT:
 
 
 @dataclass(frozen=True)
-class BetaLikeness:
+class BetaLikeness(_Unbounded):
     """No value's share grows by more than a factor: (q - p) / p <= min(beta, -ln p) for each value with q > p (enhanced beta-likeness).
 
     p: the table's share of a value, q: the class's. Source: Cao and Karras (2012), Publishing microdata with a robust privacy guarantee.

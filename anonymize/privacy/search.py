@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -99,16 +99,14 @@ class Lattice:
     def _path(self, node: Node) -> list[Node]:
         path = [node]
         while path[-1] != self.highest:
-            last = path[-1]
-            above = [(*last[:c], level + 1, *last[c + 1 :]) for c, level in enumerate(last) if level < self.highest[c]]
-            path.append(min(above, key=self._bounds.of))
+            path.append(self._bounds.above(path[-1]))
         return path
 
     def _count(self, node: Node) -> None:
         if node in self._seen:
             return
         verdict = self._seen[node] = self.judge.verdict(node)
-        whole = verdict.barred > self.budget or (verdict.suppressed > self.budget == 0 and self._convex)
+        whole = verdict.least > self.budget or (verdict.suppressed > self.budget == 0 and self._convex)
         self._bounds.learn(verdict, float("inf") if whole else None)
         if verdict.suppressed <= self.budget and verdict.loss < self._target():
             self.found = verdict
@@ -130,6 +128,10 @@ class _Bounds:
         """A node's bound."""
         raise NotImplementedError
 
+    def above(self, node: Node) -> Node:
+        """The successor of a node with the least bound."""
+        raise NotImplementedError
+
     def learn(self, verdict: Verdict, bound: float | None) -> None:
         """Raise the bounds of all nodes at and below a counted one: to `bound`, or to what it says of each."""
         raise NotImplementedError
@@ -146,15 +148,24 @@ class _Dense(_Bounds):
         self._judge, self._lowest = judge, lowest
         self._marginals = [m[a : b + 1] for m, a, b in zip(judge.marginals, lowest, highest, strict=True)]
         self._array = _outer(self._marginals)
+        self._flat = self._array.reshape(-1)
+        self._strides = [int(stride) // self._array.itemsize for stride in self._array.strides]
+        self._highest = highest
 
     def least(self) -> tuple[Node, float] | None:
-        flat = int(self._array.argmin())
-        value = float(self._array.flat[flat])
+        flat = int(self._flat.argmin())
+        value = float(self._flat[flat])
         at = np.unravel_index(flat, self._array.shape)
         return None if value == float("inf") else (tuple(int(a) + w for a, w in zip(at, self._lowest, strict=True)), value)
 
     def of(self, node: Node) -> float:
         return float(self._array[self._place(node)])
+
+    def above(self, node: Node) -> Node:
+        here = sum(a * stride for a, stride in zip(self._place(node), self._strides, strict=True))
+        open_ = [c for c, level in enumerate(node) if level < self._highest[c]]
+        chosen = min(open_, key=lambda c: self._flat[here + self._strides[c]])
+        return (*node[:chosen], node[chosen] + 1, *node[chosen + 1 :])
 
     def learn(self, verdict: Verdict, bound: float | None) -> None:
         box = self._array[tuple(slice(0, at + 1) for at in self._place(verdict.node))]
@@ -165,7 +176,7 @@ class _Dense(_Bounds):
             (marginal - lost[low : low + len(marginal)])[: at + 1]
             for marginal, lost, low, at in zip(self._marginals, verdict.lost, self._lowest, self._place(verdict.node), strict=True)
         ]
-        np.maximum(box, _outer(parts) + verdict.barred * self._judge.encoded.weight, out=box)
+        np.maximum(box, _outer(parts) + verdict.barred * self._judge.weight, out=box)
 
     def close(self, node: Node) -> None:
         self._array[self._place(node)] = float("inf")
@@ -213,6 +224,10 @@ class _Heap(_Bounds):
                 bound = max(bound, fixed if fixed is not None else self._from(verdict, node))
         return bound
 
+    def above(self, node: Node) -> Node:
+        successors = [(*node[:c], level + 1, *node[c + 1 :]) for c, level in enumerate(node) if level < self._highest[c]]
+        return min(successors, key=self.of)
+
     def learn(self, verdict: Verdict, bound: float | None) -> None:
         self._known.append((verdict.node, bound, verdict))
 
@@ -221,7 +236,7 @@ class _Heap(_Bounds):
 
     def _from(self, verdict: Verdict, node: Node) -> float:
         kept = sum(float(self._judge.marginals[c][level] - verdict.lost[c][level]) for c, level in enumerate(node))
-        return kept + verdict.barred * self._judge.encoded.weight
+        return kept + verdict.barred * self._judge.weight
 
     def _push_above(self, node: Node) -> None:
         for c, level in enumerate(node):

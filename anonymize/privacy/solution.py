@@ -35,8 +35,6 @@ class Solution:
     classes: int
     suppressed: int
     checks: int = 0
-    every: bool = False
-    """All classes hold: `kept` is empty, and whatever the hierarchies cover is published. False: what the search has not seen is suppressed."""
 
     def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The batch with its quasi-identifiers generalized (strings), and `__suppressed`: bool. A class that the search has not seen is
@@ -75,7 +73,7 @@ def make_solution(judge: Judge, hierarchies: Mapping[str, Hierarchy], verdict: V
     encoded = judge.encoded
     ids, count = encoded.classes(verdict.node)
     sizes = encoded.sizes(ids, count)
-    _, good = judge.good(ids, count, sizes)
+    _, good, _ = judge.good(ids, count, sizes)
     occupied = good & (np.bincount(ids, encoded.cells.rows, count) > 0)
     reached = int(sizes[occupied].min()) if occupied.any() else 0
     levels = dict(zip(encoded.columns, verdict.node, strict=True))

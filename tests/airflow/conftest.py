@@ -33,6 +33,8 @@ sys.path.insert(0, str(ROOT / "dags"))
 
 AIRFLOW_KEY = "key-of-the-secrets-backend-0123456789abcdef"
 ENDED = ("success", "failed")
+SECONDS = 420
+"""For a run to get where a test waits for it: half a minute on two quiet cores, and room for busy ones."""
 
 
 @dataclass
@@ -71,7 +73,7 @@ class Airflow:
         found = self.call("GET", f"dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
         return {f"{t['task_id']}[{t['rendered_map_index']}]" if t["map_index"] >= 0 else t["task_id"]: t["state"] for t in found}
 
-    def until(self, dag: str, run: str, met: Callable[[dict[str, str | None]], bool], seconds: float = 240) -> dict[str, str | None]:
+    def until(self, dag: str, run: str, met: Callable[[dict[str, str | None]], bool], seconds: float = SECONDS) -> dict[str, str | None]:
         """The tasks' states once the condition is met; fails where the DAG run ends before, or time does."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -86,7 +88,7 @@ class Airflow:
 
     def end(self, dag: str, run: str) -> tuple[str, dict[str, str | None]]:
         """The state of the DAG run when it ended, and of its tasks."""
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + SECONDS
         while (state := self.call("GET", f"dags/{dag}/dagRuns/{run}")["state"]) not in ENDED:
             assert time.monotonic() < deadline, f"{dag} did not end: {self.states(dag, run)}"
             time.sleep(1)

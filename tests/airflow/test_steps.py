@@ -76,6 +76,7 @@ def test_a_librarys_message_stays_inside(policies: Path) -> None:
     told = "".join(traceback.format_exception(caught.value))
     assert "KeyError" in told
     assert "run ward-1" in told
+    assert re.search(r"KeyError at test_steps\.py:\d+ \(message withheld", told), "where to look"
     assert VALUE not in str(caught.value)
     assert f"no {VALUE}" not in told
 

@@ -16,7 +16,6 @@ from anonymize.sources.sql import SqlDatabase, connection_url
 from tests.servers import postgres
 
 
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     with postgres() as url:
