@@ -18,6 +18,7 @@ from anonymize.policy.model import Method, Policy, Role, Rule
 from anonymize.safe_harbor import Coverage, coverage
 from anonymize.sources import Connections, Source, open_source
 from anonymize.sources.base import ROW
+from anonymize.sources.fhir import FhirFolder
 from anonymize.transform import accepts, dates, needs_subject
 from anonymize.transform.methods import ARROW_TYPES
 
@@ -113,7 +114,7 @@ def _check_table(policy: Policy, table: str, source: Source, report: Report) -> 
     report.looked_up[table] = [f"{column} ({kind})" for column, kind in searched_kinds(policy, table).items()]
     problems = [*_names(policy, table, schema), *_types(policy, table, schema)]
     if not problems:
-        problems = list(_values(policy, table, source))
+        problems = [*_values(policy, table, source), *_unmatched(policy, table, source)]
     for path, what in problems:
         report.problems.append(Problem(policy.where(*path), ".".join(path), what))
     for path, what in _suspicions(policy, table):
@@ -188,6 +189,17 @@ def _values(policy: Policy, table: str, source: Source) -> Found:
             bad = pc.sum(pc.invert(fine)).as_py() or 0
             if bad > policy.checks.quarantine * len(values) and bad > 0.5 * len(values):
                 yield from _uncovered(path, fine, sample, f"a date rule, but no date{f' of the form {rule.format}' if rule.format else ''} are")
+
+
+def _unmatched(policy: Policy, table: str, source: Source) -> Found:
+    """Mapped paths that no resource fills: the rule would silently never apply."""
+    if not isinstance(source, FhirFolder):
+        return
+    named = [column for column, rule in policy.tables[table].columns.items() if rule.role is not Role.DROP]
+    empty = source.unmatched(policy.tables[table].from_ or table, named)
+    for column in empty if len(empty) < len(named) else ():
+        what = "no resource of the export fills its path, so the rule would never apply. Mend the mapping, or do not name the column"
+        yield ("tables", table, "columns", column), what
 
 
 def _uncovered(path: tuple[str, ...], fine: pa.Array, sample: pa.Table, words: str) -> Found:

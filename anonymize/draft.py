@@ -113,6 +113,8 @@ def _line(column: str, values: pa.Array, is_subject: bool, about_subjects: bool)
     """A column's rule: what its name says first, then what its values are; what neither tells stays closed."""
     if is_subject:
         return Line(column, "identifier pseudonym", "the subject key")
+    if not len(values.drop_null()):
+        return _closed(column, "the sample holds no value of it")
     guessed = guess(column)
     if guessed is not None and guessed.text:
         return Line(column, "text", f"{guessed.reason}: scrubbed") if _is_text(values.type) else _closed(column, guessed.reason)

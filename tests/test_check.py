@@ -63,3 +63,14 @@ def test_a_draft_of_a_database_closes_what_is_unsure(tmp_path: Path, monkeypatch
     file = tmp_path / "draft.yaml"
     file.write_text(text)
     assert check(load(file)).problems == []
+
+
+def test_a_mapped_path_that_matches_nothing_stops_the_run(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROAD", str(tmp_path))
+    monkeypatch.setenv("ANONYMIZE_DATA", str(data_dir))
+    text = (Path(__file__).parent / "road" / "policies" / "synthea-fhir.yaml").read_text()
+    file = tmp_path / "policy.yaml"
+    file.write_text(text.replace("      race: sensitive\n", "      race: sensitive\n      district: plain\n"))
+    problems = check(load(file)).problems
+    assert [problem.path for problem in problems] == ["tables.patient.columns.district"]
+    assert "no resource of the export fills its path" in problems[0].what
