@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from anonymize import __version__
-from anonymize.errors import AnonymizeError
+from anonymize.errors import AnonymizeError, without_values
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -152,7 +152,9 @@ def runs_command(policy_file: Path) -> None:
 def main() -> None:
     """The entry point: an error that a user is meant to read is printed without a traceback, and sets the exit code."""
     try:
-        cli(standalone_mode=False)
+        # Click's own exceptions are for its user; any other that is not ours can hold a record's value in its message.
+        with without_values("anonymize", besides=(click.ClickException, click.exceptions.Exit, click.Abort)):
+            cli(standalone_mode=False)
     except AnonymizeError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)

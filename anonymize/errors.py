@@ -92,11 +92,11 @@ class StepFailed(AnonymizeError):
 
 
 @contextmanager
-def without_values(where: str) -> Iterator[None]:
+def without_values(where: str, *, besides: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Re-raise what a library raises as StepFailed(where, type) without its message or its chain, for both can hold a value."""
     try:
         yield
-    except AnonymizeError:
+    except (AnonymizeError, *besides):
         raise
     except MemoryError:
         raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -150,8 +151,17 @@ def _balanced(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def _start(secrets: dict[str, bytes]) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     for reference, secret in secrets.items():
         keys.provide(reference, secret)
+
+
+def _end_with_parent() -> None:
+    """A worker waits for work without end: where its parent is killed, nobody else ends it, and it holds records and the key."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _packed(batch: pa.RecordBatch) -> bytes:

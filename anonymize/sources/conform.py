@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from anonymize.errors import SourceError
+from anonymize.policy.loader import nearest
 from anonymize.sources.base import ROW, Malformed
 
 _PATTERNS = {
@@ -37,6 +39,14 @@ def guess_type(values: Iterable[str | None]) -> pa.DataType:
         if present and name not in numbers and all(pattern.fullmatch(value) for value in present):
             return type
     return pa.string()
+
+
+def wanted_types(where: str, schema: pa.Schema, columns: Sequence[str], types: Mapping[str, pa.DataType] | None) -> dict[str, pa.DataType]:
+    """What each wanted column is to be read as: what is asked for, else what the source says. Raises SourceError for a column not there."""
+    for column in columns:
+        if column not in schema.names:
+            raise SourceError(f"{where}: no column '{column}'.{nearest(column, schema.names)}")
+    return {column: (types or {}).get(column, schema.field(column).type) for column in columns}
 
 
 def convert(batch: pa.RecordBatch, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch | Malformed]:

@@ -24,7 +24,7 @@ from ruamel.yaml.error import YAMLError
 from anonymize.errors import SourceError, without_values
 from anonymize.policy.loader import nearest
 from anonymize.sources.base import ROW, Malformed
-from anonymize.sources.conform import convert
+from anonymize.sources.conform import convert, wanted_types
 from anonymize.sources.files import json_lines
 
 BATCH_ROWS = 5_000
@@ -94,10 +94,7 @@ class FhirFolder:
         self, table: str, columns: Sequence[str], *, query: str | None = None, types: Mapping[str, pa.DataType] | None = None
     ) -> Iterator[pa.RecordBatch | Malformed]:
         schema = self.schema(table, query)
-        for column in columns:
-            if column not in schema.names:
-                raise SourceError(f"source '{self.name}', table '{table}': no column '{column}'.{nearest(column, schema.names)}")
-        wanted = {column: (types or {}).get(column, schema.field(column).type) for column in columns}
+        wanted = wanted_types(f"source '{self.name}', table '{table}'", schema, columns, types)
         mapped = self.mapping[table]
         with without_values(f"source '{self.name}', table '{table}'"):
             yield from self._batches(mapped, {name: mapped.columns[name] for name in columns}, wanted)

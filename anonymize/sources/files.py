@@ -18,7 +18,7 @@ from anonymize.errors import SourceError, without_values
 from anonymize.policy.loader import nearest
 from anonymize.policy.model import FileSource
 from anonymize.sources.base import ROW, Malformed
-from anonymize.sources.conform import convert, guess_type
+from anonymize.sources.conform import convert, guess_type, wanted_types
 
 SUFFIXES = {
     "csv": (".csv", ".tsv", ".txt", ".csv.gz"),
@@ -62,10 +62,7 @@ class FileFolder:
     ) -> Iterator[pa.RecordBatch | Malformed]:
         self._no_query(query)
         schema = self.schema(table)
-        for column in columns:
-            if column not in schema.names:
-                raise SourceError(f"source '{self.name}', table '{table}': no column '{column}'.{nearest(column, schema.names)}")
-        wanted = {column: (types or {}).get(column, schema.field(column).type) for column in columns}
+        wanted = wanted_types(f"source '{self.name}', table '{table}'", schema, columns, types)
         read = self._parquet if self.settings.type == "parquet" else self._texts
         with without_values(f"source '{self.name}', table '{table}'"):
             yield from read(self._files(table), wanted)

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from anonymize.errors import SourceError
 from anonymize.policy.loader import nearest
 from anonymize.sources.base import ROW, Malformed
-from anonymize.sources.conform import convert, guess_type
+from anonymize.sources.conform import convert, guess_type, wanted_types
 
 SAMPLE_ROWS = 1_000
 
@@ -53,10 +53,7 @@ class SqlDatabase:
         self, table: str, columns: Sequence[str], *, query: str | None = None, types: Mapping[str, pa.DataType] | None = None
     ) -> Iterator[pa.RecordBatch | Malformed]:
         schema = self.schema(table, query)
-        for column in columns:
-            if column not in schema.names:
-                raise SourceError(f"source '{self.name}', table '{table}': no column '{column}'.{nearest(column, schema.names)}")
-        wanted = {column: (types or {}).get(column, schema.field(column).type) for column in columns}
+        wanted = wanted_types(f"source '{self.name}', table '{table}'", schema, columns, types)
         statement = self._from_query(query, columns) if query else self._select(table, columns)
         row = 1
         with self._guard(f"table '{table}'"), self._engine.connect() as connection:
