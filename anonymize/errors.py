@@ -93,10 +93,15 @@ class StepFailed(AnonymizeError):
 
 @contextmanager
 def without_values(where: str, *, besides: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Re-raise what a library raises as StepFailed(where, type) without its message or its chain, for both can hold a value."""
+    """Re-raise what a library raises as StepFailed(where, type) without its message or its chain, for both can hold a value.
+
+    besides: types that pass as they are.
+    """
     try:
         yield
-    except (AnonymizeError, *besides):
+    except AnonymizeError:
+        raise
+    except besides:
         raise
     except MemoryError:
         raise
