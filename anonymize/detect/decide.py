@@ -28,27 +28,46 @@ _BESIDE = frozenset(
 )
 
 
-def decide(text: str, findings: Sequence[Finding], *, threshold: float = 0.5) -> list[Finding]:
+def decide(text: str, findings: Sequence[Finding], *, threshold: float = 0.2) -> list[Finding]:
     """The findings that stay, sorted, not overlapping, grown to whole tokens.
 
-    Unsure votes (`safe-words`, `spacy`) go where all of their words are safe to show; sure ones (rules with cues, the own record) stay.
+    Unsure votes (`safe-words`, `spacy`, `rampart`) go where all of their words are safe to show; sure ones (rules with cues, the own
+    record) stay.
     """
-    kept = [finding for finding in findings if finding.score >= threshold and _stands(text, finding)]
-    kept = [_trimmed(text, _grown(text, finding)) for finding in kept]
+    grown = [_trimmed(text, _grown(text, finding)) for finding in findings if finding.score >= threshold]
+    kept = [finding for finding in grown if _stands(text, finding)]
     kept = _completed(text, [finding for finding in kept if finding.start < finding.end])
     return merge(text, [*kept, *_again(text, kept)])
 
 
 def _stands(text: str, finding: Finding) -> bool:
-    if finding.detector not in ("safe-words", "spacy"):
+    if finding.detector not in ("safe-words", "spacy", "rampart"):
         return True
     found = text[finding.start : finding.end]
     words = [word.lower() for word in _TOKEN.findall(found)]
     if finding.kind is Kind.NAME and words and all(_eponym(word) for word in words):
         return _EPONYM_CONTEXT.match(text, finding.end) is None and not found.endswith(("'s", "’s"))
     if finding.detector == "safe-words":
-        return True
+        return finding.score > 0.5 or _in_lower_case(text, finding)
+    if finding.detector == "rampart":
+        return finding.kind is not Kind.NAME or _named(found, words, finding.score)
     return found[:1].isupper() and not all(_safe(word) for word in words)
+
+
+def _in_lower_case(text: str, finding: Finding) -> bool:
+    """Whether a line has no capitals: there, and only there, a name without one is to be expected."""
+    start, end = text.rfind("\n", 0, finding.start) + 1, text.find("\n", finding.end)
+    return text[start : end if end >= 0 else len(text)].islower()
+
+
+def _named(found: str, words: Sequence[str], score: float) -> bool:
+    """Whether a model's name is one: the model takes organs at a line's start, and much that is lower-case, for names."""
+    bare = [word.replace("’", "'").removesuffix("'s") for word in words]
+    listed = any(word in first_names() or word in last_names() for word in bare)
+    safe = all(_safe(word) for word in words)
+    if not found[:1].isupper():
+        return not safe and listed and score >= 0.7
+    return not safe or (listed and score >= 0.4)
 
 
 def _eponym(word: str) -> bool:

@@ -18,7 +18,8 @@ DETECTORS: dict[str, tuple[Callable[[], Batch], bool]] = {
     "own-record": (lambda: _own_record, True),
     "patterns": (lambda: _presidio("patterns"), True),
     "safe-words": (lambda: _presidio("safe-words"), True),
-    "spacy": (lambda: _spacy, True),
+    "rampart": (lambda: _rampart, True),
+    "spacy": (lambda: _spacy, False),
 }
 
 
@@ -71,6 +72,12 @@ def _spacy(texts: Sequence[str], records: Sequence[Sequence[Identifier]]) -> lis
     from anonymize.detect.ner import find_entities
 
     return find_entities(texts)
+
+
+def _rampart(texts: Sequence[str], records: Sequence[Sequence[Identifier]]) -> list[list[Finding]]:  # noqa: ARG001
+    from anonymize.detect.rampart import find_rampart
+
+    return find_rampart(texts)
 
 
 def _presidio(name: str) -> Batch:

