@@ -19,6 +19,12 @@ class Finding:
     score: float
     detector: str
     """Who found it; several, joined by `+`, after merging."""
+    reason: str = ""
+    """Why, in a few words that hold nothing of the text: the rule's name, what the lists say."""
+
+    def moved(self, by: int) -> Finding:
+        """The same finding in a text that begins so many characters earlier."""
+        return Finding(self.kind, self.start + by, self.end + by, self.score, self.detector, self.reason) if by else self
 
 
 @dataclass(frozen=True, slots=True)

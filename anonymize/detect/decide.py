@@ -2,72 +2,130 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 
 import regex
 
 from anonymize.detect.base import Finding
-from anonymize.detect.words import eponyms, first_names, last_names, safe_words
+from anonymize.detect.places import HEADS, TAILS
+from anonymize.detect.words import eponyms, is_common, is_name, lines
 from anonymize.policy.model import Kind
 
 _TOKEN = regex.compile(r"[\p{L}\p{M}\p{N}]+(?:['’\-][\p{L}\p{M}\p{N}]+)*")
 _WORDLIKE = regex.compile(r"[\p{L}\p{M}\p{N}]")
 _NAME_JOIN = regex.compile(r"[ \t]*(?:[,.\-]?[ \t]*|\n)")
+#: What names a disease, a sign, a score, a procedure or a device by a person: `Lisfranc fracture`, `Smith-Magenis syndrome`, `Clark level`.
 _EPONYM_CONTEXT = regex.compile(
-    r"(?:['’]s)?[- ]+(?:disease|syndrome|sign|test|score|scale|catheter|fracture|lymphoma|palsy|criteria|monitor|maneuver|manoeuvre|procedure|"
-    r"phenomenon|tumou?r|stain|cyst|esophagus|thyroiditis|hernia|reflex|ulcer|duct|node|nodes|position|class|stage|contracture|anomaly|"
-    r"encephalopathy|neuroma|index|coma|exam|ultrasound|virus|sarcoma|angina|respirations?|metaplasia|point|line)\b",
+    r"(?:['’]s?)?(?:[- ]+(?:and|[Tt]ype|[\p{L}]+(?:['’]s)?[- ]))?[- ]*(?:disease|syndrome|sign|test|score|scale|catheter|fracture|lymphoma|palsy|criteria|monitor|"
+    r"maneuver|manoeuvre|procedure|operation|phenomenon|tumou?r|stain|cyst|o?esophagus|thyroiditis|hernia|reflex|reflexes|ulcer|duct|gland|node|nodes|"
+    r"position|class|classification|stage|staging|grade|grading|contracture|anomaly|encephalopathy|neuroma|index|coma|virus|sarcoma|angina|"
+    r"respirations?|metaplasia|level|thickness|depth|formula|equation|rule|rules|incision|approach|drain|tube|needle|clamp|forceps|retractor|blade|stand|scissors|collar|frame|"
+    r"brace|splint|boot|bandage|dressing|stent|valve|pump|port|line|graft|flap|repair|fundoplication|anastomosis|arthroplasty|osteotomy|disorder|"
+    r"deformity|malformation|dystrophy|ataxia|chorea|dementia|an(?:a)?emia|agammaglobulinemia|leuk(?:a)?emia|melanoma|nevus|spots|bodies|body|cells?|"
+    r"nails?|lines|rings?|triad|tetralogy|law|point|space|pouch|fascia|ligament|triangle|canal|tendon|membrane|muscle|blot|inventory|questionnaire|"
+    r"assessment|protocol|method|technique|regimen|diet|exercises?|fever|vasculitis|arteritis|aneurysm|paralysis|neuralgia|headache|"
+    r"hemangioma|purpura|arthritis|nephropathy|neuropathy|ophthalmopathy|dermatitis|keratitis|stenosis)\b",
     regex.IGNORECASE,
 )
+_UNSURE = frozenset({"safe-words", "spacy", "rampart", "places"})
+_SUFFIXES = frozenset("jr sr ii iii iv".split())
 #: Words that stand beside names and are none.
-_BESIDE = frozenset(
-    "patient pt name date dob mrn doctor nurse mr mrs ms dr md do rn np pa the and or of in on at by to for from with is was has had will may "
-    "age sex male female phone address email provider attending physician he she they his her their it this that not no yes per via mother "
-    "father wife husband son daughter brother sister discussed called seen signed dictated admitted discharged follow labs note notes history "
-    "exam plan assessment i".split()
+_BESIDE = frozenset(lines("sentence-beginners")) | frozenset(
+    "patient patients md rn pa phd mr mrs ms dr email phone address admitted discharged signed dictated discussed called attending via".split()
 )
 
 
-def decide(text: str, findings: Sequence[Finding], *, threshold: float = 0.2) -> list[Finding]:
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One vote and what became of it."""
+
+    finding: Finding
+    stays: bool
+    why: str
+
+
+def decide(text: str, votes: Sequence[Finding], *, threshold: float = 0.2) -> list[Finding]:
     """The findings that stay, sorted, not overlapping, grown to whole tokens.
 
-    Unsure votes (`safe-words`, `spacy`, `rampart`) go where all of their words are safe to show; sure ones (rules with cues, the own
+    Unsure votes (`safe-words`, `places`, `rampart`, `spacy`) go where the words are explained otherwise; sure ones (rules with cues, the own
     record) stay.
     """
-    grown = [_trimmed(text, _grown(text, finding)) for finding in findings if finding.score >= threshold]
-    kept = [finding for finding in grown if _stands(text, finding)]
-    kept = _completed(text, [finding for finding in kept if finding.start < finding.end])
-    return merge(text, [*kept, *_again(text, kept)])
+    return merge(text, [verdict.finding for verdict in judge(text, votes, threshold=threshold) if verdict.stays])
 
 
-def _stands(text: str, finding: Finding) -> bool:
-    if finding.detector not in ("safe-words", "spacy", "rampart"):
-        return True
-    found = text[finding.start : finding.end]
-    words = [word.lower() for word in _TOKEN.findall(found)]
-    if finding.kind is Kind.NAME and words and all(_eponym(word) for word in words):
-        return _EPONYM_CONTEXT.match(text, finding.end) is None and not found.endswith(("'s", "’s"))
-    if finding.detector == "safe-words":
-        return finding.score > 0.5 or _in_lower_case(text, finding)
-    if finding.detector == "rampart":
-        return finding.kind is not Kind.NAME or _named(found, words, finding.score)
-    return found[:1].isupper() and not all(_safe(word) for word in words)
+def judge(text: str, votes: Sequence[Finding], *, threshold: float = 0.2) -> list[Verdict]:
+    """Each vote, grown to whole tokens, with what became of it and why; then what was found beside and again because of those that stayed."""
+    judged = []
+    look = _Look(text)
+    for vote in votes:
+        finding = _trimmed(text, _grown(text, vote))
+        if finding.start >= finding.end:
+            continue
+        why = f"its score is under {threshold}" if finding.score < threshold else look.against(finding)
+        judged.append(Verdict(finding, not why, why or "nothing speaks against it"))
+    kept = [verdict.finding for verdict in judged if verdict.stays]
+    beside = list(_beside(text, kept))
+    again = list(_again(text, [*kept, *beside]))
+    return [*judged, *(Verdict(finding, stays=True, why="follows from another finding") for finding in [*beside, *again])]
 
 
-def _in_lower_case(text: str, finding: Finding) -> bool:
-    """Whether a line has no capitals: there, and only there, a name without one is to be expected."""
-    start, end = text.rfind("\n", 0, finding.start) + 1, text.find("\n", finding.end)
-    return text[start : end if end >= 0 else len(text)].islower()
+class _Look:
+    """A text and what was learned of its lines while its findings were judged."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._phrases = tuple((m.start(), m.end()) for m in _phrases().finditer(text))
+
+    def against(self, finding: Finding) -> str:
+        """Why a finding goes; empty where it stays."""
+        if finding.detector not in _UNSURE:
+            return ""
+        text, found = self.text, self.text[finding.start : finding.end]
+        words = [word.lower() for word in _TOKEN.findall(found)]
+        if any(start <= finding.start and finding.end <= end for start, end in self._phrases):
+            return "part of a phrase that names nobody"
+        if self._eponym(finding, words):
+            return "an eponym: a disease, a sign, a device"
+        if finding.detector == "safe-words":
+            return "in small letters where names have capitals" if found.islower() else ""
+        if finding.detector == "places":
+            return ""
+        if finding.detector == "rampart":
+            named = finding.kind not in (Kind.NAME, Kind.ADDRESS) or _named(found, words, finding.score, begins=_begins(text, finding.start))
+            return "" if named else "all of its words are of the language or the clinic"
+        safe = not found[:1].isupper() or all(_safe(word) for word in words)
+        del text
+        return "all of its words are of the language or the clinic" if safe else ""
+
+    def _eponym(self, finding: Finding, words: Sequence[str]) -> bool:
+        """Whether a person's name stands for something else here."""
+        if finding.kind not in (Kind.NAME, Kind.ADDRESS, Kind.ORGANIZATION) or not words:
+            return False
+        if _EPONYM_CONTEXT.match(self.text, finding.end) is not None:
+            return True
+        known = all(part in eponyms() for word in words for part in word.replace("’", "'").removesuffix("'s").split("-"))
+        return known and self.text[max(0, finding.end - 2) : finding.end + 2].replace("’", "'").find("'s") >= 0
 
 
-def _named(found: str, words: Sequence[str], score: float) -> bool:
+
+@cache
+def _phrases() -> regex.Pattern[str]:
+    """Phrases of our own list that name nobody, though their words could."""
+    return regex.compile(r"(?i)\b(?:" + "|".join(regex.escape(line) for line in lines("safe-phrases")) + r")\b")
+
+
+def _named(found: str, words: Sequence[str], score: float, *, begins: bool) -> bool:
     """Whether a model's name is one: the model takes organs at a line's start, and much that is lower-case, for names."""
+    if any(sign.isdigit() for sign in found):
+        return True
     bare = [word.replace("’", "'").removesuffix("'s") for word in words]
-    listed = any(word in first_names() or word in last_names() for word in bare)
+    listed = any(is_name(word) for word in bare)
     safe = all(_safe(word) for word in words)
     if not found[:1].isupper():
         return not safe and listed and score >= 0.7
-    return not safe or (listed and score >= 0.4)
+    return not safe or (listed and score >= 0.4 and not all(word in _BESIDE for word in bare) and (score >= 0.8 or not begins))
 
 
 def _eponym(word: str) -> bool:
@@ -76,7 +134,7 @@ def _eponym(word: str) -> bool:
 
 def _safe(word: str) -> bool:
     bare = word.replace("’", "'").removesuffix("'s")
-    return bare in safe_words() or _eponym(bare) or len(bare) < 2 or bare.isdigit()
+    return is_common(bare) or _eponym(bare) or len(bare) < 2 or bare.isdigit()
 
 
 def _grown(text: str, finding: Finding) -> Finding:
@@ -86,7 +144,7 @@ def _grown(text: str, finding: Finding) -> Finding:
         start -= 1
     while end < len(text) and end > start and _WORDLIKE.match(text[end]) and _WORDLIKE.match(text[end - 1]):
         end += 1
-    return Finding(finding.kind, start, end, finding.score, finding.detector)
+    return finding if (start, end) == (finding.start, finding.end) else replace(finding, start=start, end=end)
 
 
 def _trimmed(text: str, finding: Finding) -> Finding:
@@ -95,58 +153,69 @@ def _trimmed(text: str, finding: Finding) -> Finding:
         start += 1
     while end > start and (text[end - 1].isspace() or text[end - 1] in ",;:"):
         end -= 1
-    return Finding(finding.kind, start, end, finding.score, finding.detector)
+    return finding if (start, end) == (finding.start, finding.end) else replace(finding, start=start, end=end)
 
 
-def _completed(text: str, findings: list[Finding]) -> list[Finding]:
-    """The words on both sides of a name that can be names are names: `Rose Koshy` where only `Koshy` was found."""
+def _beside(text: str, findings: list[Finding]) -> Iterator[Finding]:
+    """The words on both sides of a name that can be names are names: `Rose Koshy` where only `Koshy` was found, `West Lauren`, `Ann Lee III`."""
     tokens = list(_TOKEN.finditer(text))
     starts = {token.start(): index for index, token in enumerate(tokens)}
     ends = {token.end(): index for index, token in enumerate(tokens)}
     covered = {position for finding in findings for position in range(finding.start, finding.end)}
-    more = []
     for finding in findings:
-        if finding.kind is not Kind.NAME:
+        if finding.kind not in (Kind.NAME, Kind.ADDRESS):
             continue
+        small = text[finding.start : finding.end].islower()
         for index, step in ((ends.get(finding.end), 1), (starts.get(finding.start), -1)):
             while index is not None and 0 <= index + step < len(tokens):
                 near, last = tokens[index + step], tokens[index]
                 gap = text[last.end() : near.start()] if step > 0 else text[near.end() : last.start()]
-                if near.start() in covered or not _can_be_name(near.group(), gap):
+                if near.start() in covered or not _can_be_beside(near.group(), gap, step, finding.kind, small=small):
                     break
-                more.append(Finding(Kind.NAME, near.start(), near.end(), 0.6, "beside-name"))
+                yield Finding(finding.kind, near.start(), near.end(), 0.6, "beside-name", "beside a name, and can be one")
                 index += step
-    return [*findings, *more]
 
 
-def _can_be_name(token: str, gap: str) -> bool:
+def _can_be_beside(token: str, gap: str, step: int, kind: Kind, *, small: bool) -> bool:
     word = token.lower()
-    if not token[0].isupper() or word in _BESIDE or "\n" in gap or not _NAME_JOIN.fullmatch(gap) or (gap.strip() in (".",) and len(token) > 1):
+    if gap == " " and token[0].isupper() and word in (TAILS if step > 0 else HEADS):
+        return True
+    if step > 0 and kind is Kind.NAME and gap.strip(" ,") == "" and word in _SUFFIXES:
+        return True
+    if kind is not Kind.NAME or "\n" in gap or not _NAME_JOIN.fullmatch(gap) or (gap.strip() == "." and len(token) > 1):
+        return False
+    if small:
+        return gap == " " and len(token) > 2 and not is_common(word) and word not in _BESIDE
+    if not token[0].isupper() or (word in _BESIDE and len(token) > 1):
         return False
     if len(token) == 1:
-        return True
-    names = word in first_names() or word in last_names()
-    return names and (gap.strip() != "," or word not in safe_words())
+        return token != "I" and (gap == " " or (step < 0 and gap.strip() == "."))
+    return (is_name(word) or not is_common(word)) and (gap.strip() != "," or not is_common(word))
 
 
-def _again(text: str, findings: Sequence[Finding]) -> list[Finding]:
+def _again(text: str, findings: Sequence[Finding]) -> Iterator[Finding]:
     """A name found once in a text is a name everywhere in it, where it is written as a name."""
-    sure = {
-        word
-        for finding in findings
-        if finding.kind is Kind.NAME and finding.score >= 0.8
-        for word in _TOKEN.findall(text[finding.start : finding.end])
-        if len(word) >= 3 and word[0].isupper() and word.lower() not in _BESIDE and not _eponym(word.lower())
-    }
+    sure: set[str] = set()
+    for finding in findings:
+        if finding.kind is not Kind.NAME or finding.score < 0.6:
+            continue
+        words = [word for word in _TOKEN.findall(text[finding.start : finding.end]) if len(word) >= 3 and word[0].isupper() and not _eponym(word)]
+        sure.update(word for word in words if word.lower() not in _BESIDE and (not is_common(word) or finding.score >= 0.8))
     if not sure:
-        return []
-    words = {form for word in sure for form in ((word,) if word.lower() in safe_words() else (word, word.title(), word.upper(), word.lower()))}
-    found = []
+        return
+    plain = {form for word in sure if not is_common(word) for form in (word, word.title(), word.upper(), word.lower())}
+    as_written = {word for word in sure if is_common(word)}
     for token in _TOKEN.finditer(text):
-        parts = token.group().replace("’", "'").removesuffix("'s")
-        if parts in words or any(part in words for part in parts.split("-") if len(part) > 2):
-            found.append(Finding(Kind.NAME, token.start(), token.end(), 0.7, "again"))
-    return found
+        word = token.group().replace("’", "'").removesuffix("'s")
+        parts = [part for part in word.split("-") if len(part) > 2]
+        if word in plain or any(part in plain for part in parts) or (word in as_written and not _begins(text, token.start())):
+            yield Finding(Kind.NAME, token.start(), token.end(), 0.7, "again", "found elsewhere in the text")
+
+
+def _begins(text: str, position: int) -> bool:
+    """Whether a sentence, a line or a field begins here, so that a capital says nothing."""
+    before = text[max(0, position - 3) : position].rstrip(" \t\"'(•*-")
+    return not before or before[-1] in ".!?\n:;"
 
 
 def merge(text: str, findings: Sequence[Finding]) -> list[Finding]:
@@ -162,7 +231,7 @@ def merge(text: str, findings: Sequence[Finding]) -> list[Finding]:
             continue
         surest = max(best[-1], finding, key=lambda f: (f.score, f.end - f.start))
         names = last.detector if finding.detector in last.detector.split("+") else f"{last.detector}+{finding.detector}"
-        merged[-1] = Finding(surest.kind, last.start, max(last.end, finding.end), max(last.score, finding.score), names)
+        merged[-1] = Finding(surest.kind, last.start, max(last.end, finding.end), max(last.score, finding.score), names, surest.reason)
         best[-1] = surest
     return merged
 

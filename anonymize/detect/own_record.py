@@ -31,7 +31,7 @@ def find_own(text: str, record: Sequence[Identifier]) -> list[Finding]:
     """The places in a text where a value of the subject's record stands."""
     compiled = _compiled(tuple(record))
     findings = [
-        Finding(kind, match.start(), match.end(), 1.0, "own-record")
+        Finding(kind, match.start(), match.end(), 1.0, "own-record", "a value of the subject's record")
         for kind, expression in compiled.expressions
         for match in expression.finditer(text)
     ]
@@ -85,7 +85,7 @@ def _find_codes(text: str, compiled: _Compiled) -> list[Finding]:
         while True:
             kind = compiled.codes.get(joined)
             if kind is not None:
-                found.append(Finding(kind, start, last, 1.0, "own-record"))
+                found.append(Finding(kind, start, last, 1.0, "own-record", "a number of the subject's record"))
             if following >= len(tokens) or len(joined) > compiled.longest or tokens[following][0] - last > 3:
                 break
             joined, last, following = joined + tokens[following][2], tokens[following][1], following + 1

@@ -1,63 +1,188 @@
-"""The rules with cues, as one Presidio recognizer: `data/patterns.yaml` says what is looked for."""
+"""The rules with cues: `data/rules/*.yaml` say what is looked for, and `data/rules/README.md` how a rule is written."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 import regex
-from presidio_analyzer import EntityRecognizer, RecognizerResult
 from ruamel.yaml import YAML
 
+from anonymize.detect.base import Finding
+from anonymize.detect.checksums import CHECKS
+from anonymize.detect.words import first_names, is_common, is_name, last_names, lines
 from anonymize.policy.model import Kind
+
+#: How far a rule may look back for what speaks for or against it. In characters of the same line.
+LOOK_BACK = 40
+_WORD = regex.compile(r"[\p{L}\p{M}]+(?:['’\-][\p{L}\p{M}]+)*")
+_PARTICLES = frozenset("van von der den de la le el al bin da dos del di du mc mac o jr sr ii iii".split())
+_BEGINNERS = frozenset(lines("sentence-beginners"))
+_OF_EVERY_HOSPITAL = frozenset(lines("hospital-words"))
+_ABBREVIATIONS = frozenset(lines("abbreviations"))
+
+
+_PART = r"(?:\p{Lu}\.(?=[ \p{Lu}])|(?:(?:van|von|de|der|den|la|le|el|al|bin|da|dos|del|di|du|ten|ter)[ ])*\p{Lu}[\p{L}\p{M}'’-]*)"
+_WRITTEN = r"(?:(?:van|von|de|der|la|le|da|del|di|bin|al)[ ])*\p{Lu}[\p{Ll}'’][\p{L}\p{M}'’-]*"
+_MACROS = {
+    "<Word>": r"(?:(?:St|Mt|Ft)\.|\p{Lu}[\p{L}\p{M}\d'’&-]*(?:\.(?=[\p{L}\d]))?[\p{L}\p{M}\d'’&-]*)",
+    "<Person>": rf"{_PART}(?:,?[ ]{_PART}){{0,3}}",
+    "<Written>": rf"{_WRITTEN}(?:[ ](?:\p{{Lu}}\.[ ])?{_WRITTEN}){{0,2}}",
+}
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """One rule: its name, what it finds, how sure it is, and its expression."""
+    """One rule: its name, what it finds, how sure it is, its expression, and what must or must not stand around it."""
 
     name: str
     kind: Kind
     score: float
     regex: regex.Pattern[str]
+    before: regex.Pattern[str] | None = None
+    not_before: regex.Pattern[str] | None = None
+    not_after: regex.Pattern[str] | None = None
+    check: Callable[[str], bool] | None = None
 
 
 @cache
 def patterns() -> tuple[Pattern, ...]:
-    """The rules of `data/patterns.yaml`, compiled once a process."""
-    text = (files("anonymize.detect") / "data" / "patterns.yaml").read_text(encoding="utf-8")
-    return tuple(_compiled(entry) for entry in YAML(typ="safe").load(text))
+    """The rules, compiled once a process, in the order of their files."""
+    folder = files("anonymize.detect") / "data" / "rules"
+    texts = [file.read_text(encoding="utf-8") for file in sorted(folder.iterdir(), key=lambda f: f.name) if file.name.endswith(".yaml")]
+    return tuple(_compiled(entry) for text in texts for entry in YAML(typ="safe").load(text))
+
+
+def find_patterns(text: str) -> list[Finding]:
+    """What the rules describe. Where a rule has a group `phi` (or `phi2`, `phi3` of another branch), that group is the finding."""
+    return [
+        Finding(pattern.kind, start, end, pattern.score, "patterns", pattern.name)
+        for pattern in patterns()
+        for match in pattern.regex.finditer(text)
+        for start, end in [_span(match)]
+        if start < end and _holds(pattern, text, start, end)
+    ]
 
 
 def _compiled(entry: dict[str, Any]) -> Pattern:
+    def expression(field: str, suffix: str = "") -> regex.Pattern[str] | None:
+        return regex.compile(f"(?:{entry[field]}){suffix}", regex.VERSION0 | regex.IGNORECASE) if field in entry else None
+
+    source = entry["regex"].replace(r"\#", "#")
+    for macro, meaning in _MACROS.items():
+        source = source.replace(macro, meaning)
     flags = regex.VERSION0 | (regex.IGNORECASE if entry.get("ignore-case") else 0)
-    return Pattern(entry["name"], Kind(entry["kind"]), float(entry["score"]), regex.compile(entry["regex"].replace(r"\#", "#"), flags))
+    return Pattern(
+        entry["name"],
+        Kind(entry["kind"]),
+        float(entry["score"]),
+        regex.compile(source, flags),
+        expression("before", r"[^\n]*\Z"),
+        expression("not-before", r"[^\n]*\Z"),
+        expression("not-after"),
+        (CHECKS | WORD_CHECKS)[entry["check"]] if "check" in entry else None,
+    )
 
 
-class PatternRules(EntityRecognizer):
-    """Finds what the rules describe. A finding's kind is its entity type."""
-
-    def __init__(self) -> None:
-        super().__init__(supported_entities=[kind.value for kind in Kind], name="patterns", supported_language="en")
-
-    def load(self) -> None:
-        patterns()
-
-    def analyze(self, text: str, entities: list[str], nlp_artifacts: Any = None) -> list[RecognizerResult]:  # noqa: ARG002
-        return [
-            RecognizerResult(pattern.kind.value, start, end, pattern.score)
-            for pattern in patterns()
-            for match in pattern.regex.finditer(text)
-            for start, end in [_span(match)]
-            if start < end
-        ]
+def _holds(pattern: Pattern, text: str, start: int, end: int) -> bool:
+    if pattern.before is not None or pattern.not_before is not None:
+        line = max(text.rfind("\n", 0, start) + 1, start - LOOK_BACK)
+        back = text[line:start]
+        if pattern.before is not None and pattern.before.search(back) is None:
+            return False
+        if pattern.not_before is not None and pattern.not_before.search(back) is not None:
+            return False
+    if pattern.not_after is not None and pattern.not_after.match(text, end) is not None:
+        return False
+    return pattern.check is None or pattern.check(text[start:end])
 
 
 def _span(match: regex.Match[str]) -> tuple[int, int]:
-    """The group that is PHI (`phi`, or `phi2`, `phi3` of another branch), or all of the match."""
     for name in ("phi", "phi2", "phi3"):
         if name in match.re.groupindex and match.group(name) is not None:
             return match.span(name)
     return match.span()
+
+
+def _words(found: str) -> list[str]:
+    """The words that can tell: no single letters, no particles, without the genitive."""
+    words = (word.replace("’", "'").removesuffix("'s") for word in _WORD.findall(found))
+    return [word for word in words if len(word) > 1 and word.lower() not in _PARTICLES]
+
+
+def _some_name(found: str) -> bool:
+    """One of the words is no word of the language or the clinic, or all of two and more are on lists of names."""
+    words = _words(found)
+    return any(not is_common(word) for word in words) or (len(words) > 1 and all(is_name(word) for word in words))
+
+
+def _nameable(found: str) -> bool:
+    """One of the words is on a list of names, or no word of the language."""
+    return any(is_name(word) or not is_common(word) for word in _words(found) if word.lower() not in _BEGINNERS)
+
+
+def _name_word(found: str) -> bool:
+    """As `some-name`; or the only word is on a list of given names, and is no word that begins sentences."""
+    words = _words(found)
+    return _some_name(found) or (len(words) == 1 and words[0].lower() in first_names() and words[0].lower() not in _BEGINNERS)
+
+
+def _listed_name(found: str) -> bool:
+    """All words are on lists of names, and one is no word of the language."""
+    words = _words(found)
+    return bool(words) and all(is_name(word) for word in words) and any(not is_common(word) for word in words)
+
+
+def _both_names(found: str) -> bool:
+    """Two words and more, each on a list of names or no word of the language."""
+    words = _words(found)
+    return bool(words) and all(is_name(word) or not is_common(word) for word in words) and _some_name(found)
+
+
+def _first_and_last(found: str) -> bool:
+    """A given name and a family name, in this order or turned."""
+    words = [word.lower() for word in _words(found)]
+    if len(words) < 2:
+        return False
+    first, last = words[0], words[-1]
+    given = first_names()
+    common = is_common(first) + is_common(last)
+    listed = (first in given and is_name(last)) or (last in given and is_name(first))
+    return listed and (common < 2 or (first in given and last in last_names() and first not in _BEGINNERS and last not in _BEGINNERS))
+
+
+def _not_pronoun(found: str) -> bool:
+    return found.lower().split()[0] not in _BEGINNERS or len(found.split()) > 1
+
+
+def _facility(found: str) -> bool:
+    """A facility's name has a word that is no word of every hospital."""
+    words = [word.lower() for word in _WORD.findall(found)]
+    return any(word not in _OF_EVERY_HOSPITAL for word in words)
+
+
+def _not_abbreviation(found: str) -> bool:
+    return "".join(sign for sign in found if sign.isalpha()).lower() not in _ABBREVIATIONS
+
+
+def _not_clinical_pair(found: str) -> bool:
+    parts = [part.strip().lower() for part in regex.split("[/:]", found)]
+    return not any(part in _ABBREVIATIONS for part in parts)
+
+
+WORD_CHECKS: dict[str, Callable[[str], bool]] = {
+    "some-name": _some_name,
+    "nameable": _nameable,
+    "name-word": _name_word,
+    "listed-name": _listed_name,
+    "both-names": _both_names,
+    "first-and-last": _first_and_last,
+    "not-pronoun": _not_pronoun,
+    "facility": _facility,
+    "not-abbreviation": _not_abbreviation,
+    "not-clinical-pair": _not_clinical_pair,
+}
+"""The names by which rules ask what words are."""

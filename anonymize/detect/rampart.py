@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import regex
-from presidio_analyzer import EntityRecognizer, RecognizerResult
 
 from anonymize.detect.base import Finding
 from anonymize.detect.words import first_names, last_names, safe_words
@@ -105,7 +104,9 @@ def find_rampart(texts: Sequence[str], *, threshold: float = THRESHOLD, everywhe
     for first in range(0, len(windows), BATCH):
         batch = windows[first : first + BATCH]
         for (index, offset, window), spans in zip(batch, _classified([window for _, _, window in batch], threshold), strict=True):
-            found[index].extend(Finding(kind, offset + start, offset + end, score, "rampart") for kind, start, end, score in spans if window)
+            found[index].extend(
+                Finding(kind, offset + start, offset + end, score, "rampart", "the model says so") for kind, start, end, score in spans if window
+            )
     return found
 
 
@@ -173,9 +174,9 @@ def _spans(
             continue
         last = spans[-1] if spans else None
         if last is not None and last[0] is kind and not window[last[2] : start].strip():
-            spans[-1] = (kind, last[1], max(end, last[2]), max(last[3], float(score)))
+            spans[-1] = (kind, last[1], max(end, last[2]), max(last[3], round(float(score), 3)))
         else:
-            spans.append((kind, start, end, float(score)))
+            spans.append((kind, start, end, round(float(score), 3)))
     return [span for span in spans if span[0] is not Kind.ADDRESS or _of_an_address(window, span, spans)]
 
 
@@ -185,16 +186,3 @@ def _of_an_address(window: str, span: tuple[Kind, int, int, float], spans: Seque
     if sum(sign.isalpha() for sign in window[start:end]) > 2:
         return True
     return any(other is not span and other[0] is kind and (0 <= start - other[2] <= 4 or 0 <= other[1] - end <= 4) for other in spans)
-
-
-class Rampart(EntityRecognizer):
-    """The model as one of Presidio's recognizers. A finding's kind is its entity type."""
-
-    def __init__(self) -> None:
-        super().__init__(supported_entities=sorted({kind.value for kind in KINDS.values()}), name="rampart", supported_language="en")
-
-    def load(self) -> None:
-        _model()
-
-    def analyze(self, text: str, entities: list[str], nlp_artifacts: Any = None) -> list[RecognizerResult]:  # noqa: ARG002
-        return [RecognizerResult(f.kind.value, f.start, f.end, f.score) for f in find_rampart([text])[0]]

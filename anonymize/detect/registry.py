@@ -2,100 +2,138 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
-from anonymize.detect.base import Finding, Identifier, TextDetector
-from anonymize.detect.decide import decide
-from anonymize.policy.model import Kind, Text
+from anonymize.detect.base import Finding, Identifier
+from anonymize.detect.decide import Verdict, decide, judge
+from anonymize.detect.paragraphs import Memory, paragraphs
+from anonymize.detect.reading import Reading, read
+from anonymize.policy.model import Text
 
-Batch = Callable[[Sequence[str], Sequence[Sequence[Identifier]]], list[list[Finding]]]
-"""Texts and their subjects' records in, each text's findings out."""
+OWN_RECORD = "own-record"
+"""The one detector that reads a subject's record beside the text."""
+Batch = Callable[[Sequence[str]], list[list[Finding]]]
+"""Texts in, each text's findings out; what is found in a text depends on it alone."""
 
-#: Name -> (made lazily, on by default). A new detector is one more line here.
-DETECTORS: dict[str, tuple[Callable[[], Batch], bool]] = {
-    "own-record": (lambda: _own_record, True),
-    "patterns": (lambda: _presidio("patterns"), True),
-    "safe-words": (lambda: _presidio("safe-words"), True),
-    "rampart": (lambda: _rampart, True),
-    "spacy": (lambda: _spacy, False),
+
+def _patterns() -> Batch:
+    from anonymize.detect.patterns import find_patterns
+
+    return _each(find_patterns)
+
+
+def _places() -> Batch:
+    from anonymize.detect.places import find_places
+
+    return _each(find_places)
+
+
+def _safe_words() -> Batch:
+    from anonymize.detect.suspects import find_suspects
+
+    return _each(find_suspects)
+
+
+def _rampart() -> Batch:
+    from anonymize.detect.rampart import find_rampart
+
+    return find_rampart
+
+
+def _spacy() -> Batch:
+    from anonymize.detect.ner import find_entities
+
+    return find_entities
+
+
+#: Language -> name -> (made lazily, on by default). A new detector is one more line here.
+LANGUAGES: dict[str, dict[str, tuple[Callable[[], Batch], bool]]] = {
+    "en": {
+        "patterns": (_patterns, True),
+        "places": (_places, True),
+        "safe-words": (_safe_words, True),
+        "rampart": (_rampart, True),
+        "spacy": (_spacy, False),
+    },
 }
+DETECTORS = (OWN_RECORD, *LANGUAGES["en"])
+"""The names that a policy may switch."""
 
 
 class Detector:
     """All detectors that are switched on, and the decision over what they find."""
 
-    def __init__(self, batches: dict[str, Batch], thresholds: dict[str, float]) -> None:
+    def __init__(self, batches: dict[str, Batch], thresholds: dict[str, float], *, own_record: bool = True, memory: Memory | None = None) -> None:
         self._batches, self._thresholds = batches, thresholds
+        self._own_record, self._memory = own_record, memory if memory is not None else Memory()
 
     def find(self, texts: Sequence[str], records: Sequence[Sequence[Identifier]] | None = None) -> list[list[Finding]]:
         """For each text its findings, merged, sorted, not overlapping."""
-        return [decide(text, found) for text, found in zip(texts, self.votes(texts, records), strict=True)]
+        readings = [read(text) for text in texts]
+        votes = self._votes(readings, records)
+        return [[r.returned(f) for f in decide(r.cased, found)] for r, found in zip(readings, votes, strict=True)]
 
-    def votes(self, texts: Sequence[str], records: Sequence[Sequence[Identifier]] | None = None) -> list[list[Finding]]:
+    def explain(self, text: str, record: Sequence[Identifier] = ()) -> list[Verdict]:
+        """Every vote on a text, whether it stayed, and why."""
+        reading = read(text)
+        verdicts = judge(reading.cased, self._votes([reading], [record])[0])
+        return [replace(verdict, finding=reading.returned(verdict.finding)) for verdict in verdicts]
+
+    def _votes(self, readings: Sequence[Reading], records: Sequence[Sequence[Identifier]] | None) -> list[list[Finding]]:
         """What each detector says, before the decision."""
-        records = records if records is not None else [()] * len(texts)
-        votes: list[list[Finding]] = [[] for _ in texts]
-        for name, batch in self._batches.items():
-            least = self._thresholds.get(name, 0.0)
-            for vote, found in zip(votes, batch(texts, records), strict=True):
-                vote.extend(finding for finding in found if finding.score >= least)
+        split = [list(paragraphs(reading.cased)) for reading in readings]
+        found = self._in_paragraphs(dict.fromkeys(paragraph for pieces in split for _, paragraph in pieces))
+        votes = [[finding.moved(start) for start, paragraph in pieces for finding in found[paragraph]] for pieces in split]
+        if self._own_record and records is not None:
+            from anonymize.detect.own_record import find_own
+
+            for vote, reading, record in zip(votes, readings, records, strict=True):
+                vote.extend(finding for finding in find_own(reading.plain, record) if finding.score >= self._thresholds.get(OWN_RECORD, 0.0))
         return votes
 
+    def _in_paragraphs(self, wanted: Iterable[str]) -> dict[str, tuple[Finding, ...]]:
+        """What the detectors say of each paragraph, from the memory where it was seen before."""
+        known = {paragraph: self._memory.get(paragraph) for paragraph in wanted}
+        new = [paragraph for paragraph, found in known.items() if found is None]
+        fresh: list[list[Finding]] = [[] for _ in new]
+        for name, batch in self._batches.items():
+            least = self._thresholds.get(name, 0.0)
+            for votes, found in zip(fresh, batch(new), strict=True):
+                votes.extend(finding for finding in found if finding.score >= least)
+        result = {paragraph: found for paragraph, found in known.items() if found is not None}
+        for paragraph, votes in zip(new, fresh, strict=True):
+            result[paragraph] = tuple(votes)
+            self._memory.put(paragraph, result[paragraph])
+        return result
 
-def build(settings: Text) -> TextDetector:
+
+def build(settings: Text) -> Detector:
     """The text detector that a policy asks for; built once a process. Raises ValueError for a detector or language that is not known."""
     return _build(settings.language, tuple(sorted(settings.detectors.items())))
 
 
 @lru_cache(maxsize=8)
 def _build(language: str, chosen: tuple[tuple[str, bool | float], ...]) -> Detector:
-    if language != "en":
-        raise ValueError(f"no detectors for language '{language}'. Known: en")
+    if language not in LANGUAGES:
+        raise ValueError(f"no detectors for language '{language}'. Known: {', '.join(LANGUAGES)}")
     unknown = [name for name, _ in chosen if name not in DETECTORS]
     if unknown:
         raise ValueError(f"no detector '{unknown[0]}'. Known: {', '.join(DETECTORS)}")
     switched = dict(chosen)
-    on = {name: make for name, (make, default) in DETECTORS.items() if switched.get(name, default) is not False}
+    on = {name: make for name, (make, default) in LANGUAGES[language].items() if switched.get(name, default) is not False}
     thresholds = {name: float(value) for name, value in switched.items() if not isinstance(value, bool)}
-    return Detector({name: make() for name, make in on.items()}, thresholds)
+    return Detector({name: make() for name, make in on.items()}, thresholds, own_record=switched.get(OWN_RECORD, True) is not False)
 
 
-def _own_record(texts: Sequence[str], records: Sequence[Sequence[Identifier]]) -> list[list[Finding]]:
-    from anonymize.detect.own_record import find_own
+def recognizers(language: str = "en") -> list[Any]:
+    """The detectors that read the text alone, as recognizers of Presidio, for an AnalyzerEngine of one's own."""
+    from anonymize.detect.presidio import Recognizer
 
-    return [find_own(text, record) for text, record in zip(texts, records, strict=True)]
-
-
-def _spacy(texts: Sequence[str], records: Sequence[Sequence[Identifier]]) -> list[list[Finding]]:  # noqa: ARG001
-    from anonymize.detect.ner import find_entities
-
-    return find_entities(texts)
+    return [Recognizer(name, make(), language) for name, (make, _) in LANGUAGES[language].items()]
 
 
-def _rampart(texts: Sequence[str], records: Sequence[Sequence[Identifier]]) -> list[list[Finding]]:  # noqa: ARG001
-    from anonymize.detect.rampart import find_rampart
-
-    return find_rampart(texts)
-
-
-def _presidio(name: str) -> Batch:
-    """A Presidio recognizer as a detector."""
-    import logging
-
-    from presidio_analyzer import EntityRecognizer
-
-    from anonymize.detect.patterns import PatternRules
-    from anonymize.detect.suspects import SafeWordFilter
-
-    logging.getLogger("presidio-analyzer").setLevel(logging.ERROR)
-    recognizer: EntityRecognizer = {"patterns": PatternRules, "safe-words": SafeWordFilter}[name]()
-
-    def find(texts: Sequence[str], records: Sequence[Sequence[Identifier]]) -> list[list[Finding]]:  # noqa: ARG001
-        entities, nothing = recognizer.supported_entities, cast(Any, None)  # our recognizers read the text alone
-        return [
-            [Finding(Kind(r.entity_type), r.start, r.end, r.score, name) for r in recognizer.analyze(text, entities, nothing)] for text in texts
-        ]
-
-    return find
+def _each(find: Callable[[str], list[Finding]]) -> Batch:
+    return lambda texts: [find(text) for text in texts]

