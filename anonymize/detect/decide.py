@@ -18,7 +18,7 @@ _WORDLIKE = regex.compile(r"[\p{L}\p{M}\p{N}]")
 _NAME_JOIN = regex.compile(r"[ \t]*(?:[,.\-]?[ \t]*|\n)")
 #: What names a disease, a sign, a score, a procedure or a device by a person: `Lisfranc fracture`, `Smith-Magenis syndrome`, `Clark level`.
 _EPONYM_CONTEXT = regex.compile(
-    r"(?:['’]s?)?(?:[- ]+(?:and|[Tt]ype|[\p{L}]+(?:['’]s)?[- ]))?[- ]*(?:disease|syndrome|sign|test|score|scale|catheter|fracture|lymphoma|palsy|criteria|monitor|"
+    r"(?:-\p{Lu}[\p{L}]+)*(?:['’]s?)?(?:[- ]+(?:(?:and|or|&) \p{Lu}[\p{L}-]+(?:['’]s)?|[Tt]ype|[\p{L}]+(?:['’]s)?))?[- ]*(?:disease|syndrome|sign|test|score|scale|catheter|fracture|lymphoma|palsy|criteria|monitor|"
     r"maneuver|manoeuvre|procedure|operation|phenomenon|tumou?r|stain|cyst|o?esophagus|thyroiditis|hernia|reflex|reflexes|ulcer|duct|gland|node|nodes|"
     r"position|class|classification|stage|staging|grade|grading|contracture|anomaly|encephalopathy|neuroma|index|coma|virus|sarcoma|angina|"
     r"respirations?|metaplasia|level|thickness|depth|formula|equation|rule|rules|incision|approach|drain|tube|needle|clamp|forceps|retractor|blade|stand|scissors|collar|frame|"
@@ -26,7 +26,7 @@ _EPONYM_CONTEXT = regex.compile(
     r"deformity|malformation|dystrophy|ataxia|chorea|dementia|an(?:a)?emia|agammaglobulinemia|leuk(?:a)?emia|melanoma|nevus|spots|bodies|body|cells?|"
     r"nails?|lines|rings?|triad|tetralogy|law|point|space|pouch|fascia|ligament|triangle|canal|tendon|membrane|muscle|blot|inventory|questionnaire|"
     r"assessment|protocol|method|technique|regimen|diet|exercises?|fever|vasculitis|arteritis|aneurysm|paralysis|neuralgia|headache|"
-    r"hemangioma|purpura|arthritis|nephropathy|neuropathy|ophthalmopathy|dermatitis|keratitis|stenosis)\b",
+    r"hemangioma|purpura|arthritis|nephropathy|neuropathy|lesions?|mucosa|hyaline|gangrene|diverticul(?:um|a)|impingement|retractors?|trichrome|guidelines?|tears?|cave|spaces|contractures?|flare|interval|elevator|red|hook|snare|stress|nystagmus|grind|positive|negative|angiomas?|papules?|papillae|plaques?|patch|crisis|attack|pneumonia|ulcers|esophagus|hernias|tremor|gait|chorea|mask|airway|collar|cannula|speculum|trocar|suture|staple|wire|rod|nail|plate|screw|pin|prosthesis|ring|band|bypass|shunt|fistula|resection|reduction|ophthalmopathy|dermatitis|keratitis|stenosis)\b",
     regex.IGNORECASE,
 )
 _UNSURE = frozenset({"safe-words", "spacy", "rampart", "places"})
@@ -93,7 +93,7 @@ class _Look:
         if finding.detector == "places":
             return ""
         if finding.detector == "rampart":
-            named = finding.kind not in (Kind.NAME, Kind.ADDRESS) or _named(found, words, finding.score, begins=_begins(text, finding.start))
+            named = _named(found, words, finding, begins=_begins(text, finding.start))
             return "" if named else "all of its words are of the language or the clinic"
         safe = not found[:1].isupper() or all(_safe(word) for word in words)
         del text
@@ -116,16 +116,21 @@ def _phrases() -> regex.Pattern[str]:
     return regex.compile(r"(?i)\b(?:" + "|".join(regex.escape(line) for line in lines("safe-phrases")) + r")\b")
 
 
-def _named(found: str, words: Sequence[str], score: float, *, begins: bool) -> bool:
-    """Whether a model's name is one: the model takes organs at a line's start, and much that is lower-case, for names."""
-    if any(sign.isdigit() for sign in found):
+def _named(found: str, words: Sequence[str], finding: Finding, *, begins: bool) -> bool:
+    """Whether what a model found is PHI: the model takes organs at a line's start, scores, and much that is lower-case, for names."""
+    if finding.kind is not Kind.NAME and sum(map(str.isdigit, found)) >= 4:
         return True
+    if finding.kind is Kind.ADDRESS:
+        return found[:1].isdigit() and len(words) == 1 or any(len(word) > 3 and not _safe(word) for word in words)
+    if finding.kind is not Kind.NAME:
+        return False
     bare = [word.replace("’", "'").removesuffix("'s") for word in words]
     listed = any(is_name(word) for word in bare)
     safe = all(_safe(word) for word in words)
     if not found[:1].isupper():
-        return not safe and listed and score >= 0.7
-    return not safe or (listed and score >= 0.4 and not all(word in _BESIDE for word in bare) and (score >= 0.8 or not begins))
+        return not safe and listed and finding.score >= 0.7
+    plain = all(word in _BESIDE for word in bare) or (begins and finding.score < 0.8)
+    return not safe or (listed and finding.score >= 0.4 and not plain)
 
 
 def _eponym(word: str) -> bool:

@@ -22,16 +22,21 @@ _WORD = regex.compile(r"[\p{L}\p{M}]+(?:['’\-][\p{L}\p{M}]+)*")
 _PARTICLES = frozenset("van von der den de la le el al bin da dos del di du mc mac o jr sr ii iii".split())
 _BEGINNERS = frozenset(lines("sentence-beginners"))
 _OF_EVERY_HOSPITAL = frozenset(lines("hospital-words"))
+#: What stands before `of` and a name in medicine: `Circle of Willis`.
+_EPONYM_HEAD = regex.compile(r"(?i)\b(?:circle|islets?|crypts?|ligament|angle|artery|vein|canal|duct|sphincter|ampulla|bundle|tetralogy|sign|law|line|fascia|organ|space|zone|valves?|bundle|node|history|date|time)\Z")
 _ABBREVIATIONS = frozenset(lines("abbreviations"))
 
 
-_PART = r"(?:\p{Lu}\.(?=[ \p{Lu}])|(?:(?:van|von|de|der|den|la|le|el|al|bin|da|dos|del|di|du|ten|ter)[ ])*\p{Lu}[\p{L}\p{M}'’-]*)"
+_PART = r"(?:\p{Lu}\.(?=[ \p{Lu}])|\(\p{Lu}[\p{L}'’-]+\)|(?:(?:van|von|de|der|den|la|le|el|al|bin|da|dos|del|di|du|ten|ter)[ ])*\p{Lu}[\p{L}\p{M}'’-]*)"
 _WRITTEN = r"(?:(?:van|von|de|der|la|le|da|del|di|bin|al)[ ])*\p{Lu}[\p{Ll}'’][\p{L}\p{M}'’-]*"
 _MACROS = {
     "<Word>": r"(?:(?:St|Mt|Ft)\.|\p{Lu}[\p{L}\p{M}\d'’&-]*(?:\.(?=[\p{L}\d]))?[\p{L}\p{M}\d'’&-]*)",
     "<Person>": rf"{_PART}(?:,?[ ]{_PART}){{0,3}}",
     "<Written>": rf"{_WRITTEN}(?:[ ](?:\p{{Lu}}\.[ ])?{_WRITTEN}){{0,2}}",
 }
+
+
+_NEEDS = {"digit": regex.compile(r"\d"), "month": regex.compile(r"(?i)jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec")}
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Pattern:
     not_before: regex.Pattern[str] | None = None
     not_after: regex.Pattern[str] | None = None
     check: Callable[[str], bool] | None = None
+    needs: str = ""
 
 
 @cache
@@ -58,9 +64,11 @@ def patterns() -> tuple[Pattern, ...]:
 
 def find_patterns(text: str) -> list[Finding]:
     """What the rules describe. Where a rule has a group `phi` (or `phi2`, `phi3` of another branch), that group is the finding."""
+    lacks = {need for need, sign in _NEEDS.items() if sign.search(text) is None}
     return [
         Finding(pattern.kind, start, end, pattern.score, "patterns", pattern.name)
         for pattern in patterns()
+        if pattern.needs not in lacks
         for match in pattern.regex.finditer(text)
         for start, end in [_span(match)]
         if start < end and _holds(pattern, text, start, end)
@@ -84,6 +92,7 @@ def _compiled(entry: dict[str, Any]) -> Pattern:
         expression("not-before", r"[^\n]*\Z"),
         expression("not-after"),
         (CHECKS | WORD_CHECKS)[entry["check"]] if "check" in entry else None,
+        entry.get("needs", ""),
     )
 
 
@@ -165,12 +174,30 @@ def _facility(found: str) -> bool:
 
 
 def _not_abbreviation(found: str) -> bool:
-    return "".join(sign for sign in found if sign.isalpha()).lower() not in _ABBREVIATIONS
+    bare = "".join(sign for sign in found if sign.isalpha()).lower()
+    return bare not in _ABBREVIATIONS and not (len(bare) > 3 and is_common(bare))
 
 
 def _not_clinical_pair(found: str) -> bool:
     parts = [part.strip().lower() for part in regex.split("[/:]", found)]
-    return not any(part in _ABBREVIATIONS for part in parts)
+    return not any(part in _ABBREVIATIONS or (len(part) > 3 and is_common(part)) for part in parts)
+
+
+def _unknown_letters(found: str) -> bool:
+    """Capital letters that stand for nothing that we know."""
+    return not is_common(found) and found.lower() not in _ABBREVIATIONS
+
+
+def _city_state(found: str) -> bool:
+    """A city's name has a word that no list knows, or is a name's, or a place's."""
+    return _nameable(found.rsplit(" ", 1)[0])
+
+
+def _of_a_place(found: str) -> bool:
+    """`Mercy of Calshanton`: what stands behind `of` is no word of the language, and what stands before is written as a name."""
+    before, _, after = found.replace(" at ", " of ").replace(" in ", " of ").rpartition(" of ")
+    words = _words(before)
+    return _some_name(after) and bool(words) and words[0].lower() not in _BEGINNERS and not _EPONYM_HEAD.search(before)
 
 
 WORD_CHECKS: dict[str, Callable[[str], bool]] = {
@@ -182,6 +209,9 @@ WORD_CHECKS: dict[str, Callable[[str], bool]] = {
     "first-and-last": _first_and_last,
     "not-pronoun": _not_pronoun,
     "facility": _facility,
+    "unknown-letters": _unknown_letters,
+    "city-state": _city_state,
+    "of-a-place": _of_a_place,
     "not-abbreviation": _not_abbreviation,
     "not-clinical-pair": _not_clinical_pair,
 }

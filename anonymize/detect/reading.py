@@ -12,6 +12,7 @@ from functools import lru_cache
 import regex
 
 from anonymize.detect.base import Finding
+from anonymize.detect.places import HEADS, TAILS
 from anonymize.detect.words import is_common, is_name, lines
 
 #: Signs that mean the same, one for one.
@@ -27,10 +28,15 @@ _SAME = str.maketrans(
 #: Signs that are not seen: they would cut words in two.
 _UNSEEN = regex.compile(r"[\u00ad\u200b-\u200f\u2060-\u2064\u202a-\u202e\ufeff\ufe00-\ufe0f]|\p{M}")
 #: A line at least this long may be broken for its length alone.
-LONG_LINE = 55
-_FLOW = regex.compile(r"(?<=[^\n:]{55}[\p{L}\p{N},;.)'/-])\n(?=[\p{L}\p{N}(#'\"])(?![^\n:]{1,30}:)(?![\p{Lu} ]{6,}(?:\n|$))(?!\d{1,2}[.)])")
+LONG_LINE = 45
+_FLOW = regex.compile(r"(?<=[^\n:]{45}[\p{L}\p{N},;.)'/-])\n(?=[\p{L}\p{N}(#'\"])(?![^\n:]{1,30}:)(?![\p{Lu} ]{6,}(?:\n|$))(?!\d{1,2}[.)])(?![A-Za-z]{2,4}(?:/[A-Za-z]{2,3})?[ \t]*(?:\n|$))")
 _WORD = regex.compile(r"[\p{L}]+(?:'[\p{L}]+)*")
+#: A word that is no part of a code.
+_ALONE = regex.compile(r"(?<![\p{N}]|[\p{N}]-)[\p{L}]+(?:'[\p{L}]+)*(?!-?\p{N})")
+_CODE = regex.compile(r"(?<![\p{L}\p{N}])(?=[\p{L}\p{N}-]*\p{L})(?=(?:[\p{L}-]*\p{N}){3})[\p{L}\p{N}-]{4,}")
 _LINE = regex.compile(r"[^\n]+")
+#: `ky 51487`, in a text without capitals.
+_STATE = regex.compile(r"\b(?:a[lkszr]|c[aot]|d[ec]|f[lm]|g[au]|hi|i[dlna]|k[sy]|la|m[ehdainsopt]|n[evhjmycd]|o[hkr]|p[war]|ri|s[cd]|t[nx]|ut|v[tia]|w[aviy])\b(?=\.?,? \d{5})")
 _INITIAL = regex.compile(r"(?<![\p{L}\d])[a-z](?=\.)")
 
 
@@ -77,8 +83,8 @@ def _seen(text: str) -> tuple[str, list[int]]:
 
 def _cased(text: str) -> str:
     if not any(sign.isupper() for sign in text):
-        small = _WORD.sub(lambda match: _from_small(match.group()), text)
-        return _INITIAL.sub(lambda match: match.group().upper(), small)
+        small = _CODE.sub(lambda match: _upper(match.group()), _WORD.sub(lambda match: _from_small(match.group()), text))
+        return _STATE.sub(lambda match: match.group().upper(), _INITIAL.sub(lambda match: match.group().upper(), small))
     return _LINE.sub(lambda match: _line(match.group()), text)
 
 
@@ -86,7 +92,7 @@ def _line(line: str) -> str:
     upper, lower = sum(map(str.isupper, line)), sum(map(str.islower, line))
     if upper < 8 or lower * 8 > upper:
         return line
-    return _WORD.sub(lambda match: _from_capitals(match.group()), line)
+    return _ALONE.sub(lambda match: _from_capitals(match.group()), line)
 
 
 @lru_cache(maxsize=50_000)
@@ -95,10 +101,15 @@ def _from_capitals(word: str) -> str:
     lower = word.lower()
     if len(lower) != len(word) or len(word) < 2 or lower in _KEPT or not word.isupper():
         return word
-    if lower in _TITLES or (len(word) > 2 and (not is_common(lower) or is_name(lower.removesuffix("'s")))):
+    if lower in _TITLES or lower in _PLACES or (len(word) > 2 and (not is_common(lower) or is_name(lower.removesuffix("'s")))):
         # Names that are words keep a capital alone, as they have at the head of a sentence: rules with cues decide.
         return lower.capitalize() if not (is_common(lower) and lower in _PLAIN) else lower
     return lower if is_common(lower) else word
+
+
+def _upper(code: str) -> str:
+    upper = code.upper()
+    return upper if len(upper) == len(code) else code
 
 
 @lru_cache(maxsize=50_000)
@@ -108,7 +119,7 @@ def _from_small(word: str) -> str:
         return word
     if word in _DEGREES:
         return word.upper()
-    if word in _TITLES or (len(word) > 2 and not is_common(word)):
+    if word in _TITLES or word in _PLACES or (len(word) > 2 and not is_common(word)):
         return word.capitalize()
     return word
 
@@ -116,4 +127,6 @@ def _from_small(word: str) -> str:
 _DEGREES = frozenset(lines("degrees"))
 _KEPT = _DEGREES | frozenset("al ak az ar ca co ct de fl ga hi id il in ia ks ky la me md ma mi mn ms mo mt ne nv nh nj nm ny nc nd oh ok or pa ri sc sd tn tx ut vt va wa wv wi wy dc".split())
 _TITLES = frozenset(lines("titles"))
+#: Single words of the list of places, and words that are part of a place's name.
+_PLACES = frozenset(line.lower() for line in lines("places") if " " not in line) | HEADS - {"new", "old", "upper", "lower", "point", "great", "little", "la"} | TAILS - {"point", "region"}
 _PLAIN = frozenset(lines("sentence-beginners"))
