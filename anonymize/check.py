@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from anonymize.detect.columns import guess, searched_kinds
+from anonymize.detect.registry import DETECTORS
 from anonymize.errors import PolicyError, Problem, SourceError
 from anonymize.hierarchies import build
-from anonymize.policy.loader import nearest
 from anonymize.policy.model import Method, Policy, Role, Rule
+from anonymize.policy.nearest import nearest
 from anonymize.safe_harbor import Coverage, coverage
 from anonymize.sources import Connections, Source, open_source
 from anonymize.sources.base import ROW
@@ -23,6 +24,8 @@ from anonymize.transform import accepts, dates, needs_subject
 from anonymize.transform.methods import ARROW_TYPES
 
 SAMPLE_ROWS = 2_000
+#: As the registry of detectors builds them.
+LANGUAGES = ("en",)
 
 
 @dataclass
@@ -71,9 +74,20 @@ def check(policy: Policy, connections: Connections | None = None) -> Report:
         _check_table(policy, table, sources[name], report)
     for name, source in sources.items():
         report.left_out |= {f"{name}.{table}": [] for table in source.tables() if table not in named[name] and not _globbed(table, named[name])}
-    _check_subject_table(policy, report)
+    _check_text(policy, report)
     _check_profile(policy, report)
     return report
+
+
+def _check_text(policy: Policy, report: Report) -> None:
+    """The words of `text` that only the detectors know."""
+    for name in policy.text.detectors:
+        if name not in DETECTORS:
+            path = ("text", "detectors", name)
+            report.problems.append(Problem(policy.where(*path), ".".join(path), f"no detector '{name}'.{nearest(name, DETECTORS)}"))
+    if policy.text.language not in LANGUAGES:
+        what = f"no detectors for language '{policy.text.language}'.{nearest(policy.text.language, LANGUAGES)}"
+        report.problems.append(Problem(policy.where("text", "language"), "text.language", what))
 
 
 def _check_profile(policy: Policy, report: Report) -> None:
@@ -91,13 +105,6 @@ def _check_profile(policy: Policy, report: Report) -> None:
 
 def _globbed(table: str, named: set[str]) -> bool:
     return any(one.rsplit(".", 1)[0] == table or "*" in one for one in named)
-
-
-def _check_subject_table(policy: Policy, report: Report) -> None:
-    table = policy.subject_table
-    if table is not None and table not in policy.tables:
-        what = f"there is no table '{table}'.{nearest(table, list(policy.tables))}"
-        report.problems.append(Problem(policy.where("subject"), "subject", what))
 
 
 def _check_table(policy: Policy, table: str, source: Source, report: Report) -> None:
@@ -165,7 +172,8 @@ def _hierarchy_problem(policy: Policy, rule: Rule, type: pa.DataType) -> str | N
         return str(error)
     if not hierarchy.accepts(type):
         return f"hierarchy '{rule.hierarchy}' takes no {type}"
-    if rule.min_level >= len(hierarchy.levels) or (rule.max_level is not None and rule.max_level < rule.min_level):
+    highest = len(hierarchy.levels) - 1
+    if not rule.min_level <= (highest if rule.max_level is None else rule.max_level) <= highest:
         return f"levels go from 0 ({hierarchy.levels[0]}) to {len(hierarchy.levels) - 1} ({hierarchy.levels[-1]})"
     return None
 
@@ -188,7 +196,7 @@ def _values(policy: Policy, table: str, source: Source) -> Found:
             fine = dates.parsable(values, format=rule.format)
             bad = pc.sum(pc.invert(fine)).as_py() or 0
             if bad > policy.checks.quarantine * len(values) and bad > 0.5 * len(values):
-                yield from _uncovered(path, fine, sample, f"a date rule, but no date{f' of the form {rule.format}' if rule.format else ''} are")
+                yield from _uncovered(path, fine, sample, f"a date rule, but no dates{f' of the form {rule.format}' if rule.format else ''}:")
 
 
 def _unmatched(policy: Policy, table: str, source: Source) -> Found:

@@ -5,10 +5,11 @@ What is closed is written as `drop`, with a comment that says how to open it. No
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from anonymize.sources import Source, open_source
 from anonymize.transform import dates
 
 SAMPLE_ROWS = 1_000
+#: With fewer values than this a text's variety tells nothing.
+FEW = 20
 #: Names of the subject key, the likeliest first.
 KEYS = ("patient_id", "person_id", "subject_id", "patientid", "patient_nbr", "pat_id", "patient", "subject", "mrn", "id")
 #: What somebody may know of a person, beside what the names of columns say.
@@ -57,12 +60,24 @@ def draft(where: str) -> str:
     """
     kind, settings = _settings(where)
     source = open_source("source", settings, _blank(settings))
-    sampled = {table: sample for table in source.tables() if (sample := _sample(source, table)) is not None}
+    tables = source.tables()
+    sampled = {table: sample for table in tables if (sample := _sample(source, table)) is not None}
     if not sampled:
         raise AnonymizeError("the source holds no table with a row")
     key = _key(sampled)
     drafted = [_table(table, sample, key) for table, sample in sampled.items()]
-    return "\n".join(_text(kind, where, key, drafted)) + "\n"
+    empty = [table for table in tables if table not in sampled]
+    return "\n".join(_text(kind, where, key, _told_apart(drafted), empty)) + "\n"
+
+
+def _told_apart(drafted: list[Drafted]) -> list[Drafted]:
+    """Tables whose names become the same word in a policy get a number."""
+    seen: Counter[str] = Counter()
+    apart = []
+    for table in drafted:
+        seen[table.name] += 1
+        apart.append(table if seen[table.name] == 1 else replace(table, name=f"{table.name}-{seen[table.name]}"))
+    return apart
 
 
 def _settings(where: str) -> tuple[str, SqlSource | FileSource | FhirSource]:
@@ -105,8 +120,15 @@ def _table(table: str, sample: pa.Table, key: str) -> Drafted:
     if subject is None and own_id and re.fullmatch(r"(?i)(patients?|persons?|subjects?|people)", table):
         subject = own_id  # the persons' own table calls the key `Id`
     single = subject is not None and len(pc.unique(sample[subject])) == sample.num_rows
-    lines = tuple(_line(column, sample[column].combine_chunks(), column == subject, subject is not None) for column in sample.schema.names)
+    lines = tuple(_filled(column, sample[column].combine_chunks(), column == subject, subject is not None) for column in sample.schema.names)
     return Drafted(_slug(table), table, subject, single, lines)
+
+
+def _filled(column: str, values: pa.Array, is_subject: bool, about_subjects: bool) -> Line:
+    """A column's rule; one of which the sample holds no value does not leave, whatever its name says."""
+    line = _line(column, values, is_subject, about_subjects)
+    opened = "drop" not in line.rule.split()
+    return _closed(column, "the sample holds no value of it") if opened and values.null_count == len(values) else line
 
 
 def _line(column: str, values: pa.Array, is_subject: bool, about_subjects: bool) -> Line:
@@ -138,6 +160,8 @@ def _by_values(column: str, values: pa.Array, about_subjects: bool) -> Line:
     if not len(present):
         return _closed(column, "the sample holds no value of it")
     distinct = len(pc.unique(present))
+    if _is_text(values.type) and len(present) < FEW:
+        return _closed(column, f"{len(present):,} values are too few to judge by")
     if _is_text(values.type):
         found = _phi(present)
         if found:
@@ -191,7 +215,7 @@ def _slug(table: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", table.lower()).strip("-")[:60] or "table"
 
 
-def _text(kind: str, where: str, key: str, drafted: list[Drafted]) -> Iterator[str]:
+def _text(kind: str, where: str, key: str, drafted: list[Drafted], empty: list[str]) -> Iterator[str]:
     persons = next((table for table in drafted if table.single and _closed_columns(table)), None)
     yield "# A first draft. Nothing here was decided by a person: read every line, open what may leave, and close the rest."
     yield "# What is unsure is `drop`. Then: anonymize check THIS-FILE"
@@ -210,6 +234,8 @@ def _text(kind: str, where: str, key: str, drafted: list[Drafted]) -> Iterator[s
     default = persons.subject if persons is not None else key
     for table in drafted:
         yield from _table_text(table, default)
+    for name in empty:
+        yield f"  # {_quoted(name)} stays out: it held no row to judge by"
     yield "privacy: {k: 5, suppression: 0.05}"
     yield "review: {required: true}"
     yield "release: {store: store, title: Draft}"
@@ -235,4 +261,6 @@ def _table_text(table: Drafted, default: str | None) -> Iterator[str]:
 
 def _quoted(text: str) -> str:
     plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", text) and text.lower() not in ("null", "true", "false", "yes", "no", "on", "off", "y", "n")
-    return text if plain else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    # JSON's escapes are YAML's: a name with a line break, a quote or a control character stays on its line.
+    quoted = json.dumps(text, ensure_ascii=False)
+    return text if plain else re.sub(r"[\x7f-\x9f\u2028\u2029\ufeff]", lambda match: f"\\u{ord(match[0]):04x}", quoted)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from anonymize.detect.columns import guess
+from anonymize.detect.columns import guess, tells_birth
 from anonymize.policy.model import Kind, Method, Policy, Role, Rule
 
 
@@ -46,8 +46,11 @@ def coverage(policy: Policy, left_out: Mapping[str, Sequence[str]]) -> list[Cove
         rules = [(table, column, rule) for table, spec in policy.tables.items() for column, rule in spec.columns.items()]
         about = [(table, column, rule) for table, column, rule in rules if _kind(column, rule) in kinds]
         held = [f"{table}.{column}" for table, columns in left_out.items() for column in columns if (g := guess(column)) and g.kind in kinds]
-        wrong = [(table, column, _words(entry, rule)) for table, column, rule in about if not _allowed(entry, rule)]
-        right = [f"{table}.{column} ({rule.method})" for table, column, rule in about if _allowed(entry, rule)]
+        wrong = [(table, column, what) for table, column, rule in about if (what := _wrong(entry, column, rule))]
+        if Kind.DATE in kinds:
+            wrong += [(table, column, _SHIFTED_TEXT) for table, column, rule in rules if _moves_dates(policy, table, rule)]
+        bad = {(table, column) for table, column, _ in wrong}
+        right = [f"{table}.{column} ({rule.method})" for table, column, rule in about if (table, column) not in bad]
         found.append(Coverage(entry["letter"], entry["name"], tuple(right), tuple(held), tuple(wrong)))
     return found
 
@@ -64,9 +67,29 @@ def _kind(column: str, rule: Rule) -> Kind | None:
     return guessed.kind if guessed else Kind.ID if rule.role is Role.IDENTIFIER else None
 
 
+#: Where the calendar's hierarchy shows a year and no more.
+_YEAR_LEVEL = 3
+_SHIFTED_TEXT = "dates within its texts are shifted, and Safe Harbor takes years alone: drop the column, or have an expert determine"
+_BIRTH = "a year of birth tells an age over 89: take 'quasi birth-year:YEAR', which codes these years, or drop it"
+
+
+def _moves_dates(policy: Policy, table: str, rule: Rule) -> bool:
+    """Dates in a subject's text move by the subject's shift; in a table about no subject they become tags."""
+    return rule.method is Method.SCRUB and policy.subject_column(table) is not None
+
+
+def _wrong(entry: Mapping[str, Any], column: str, rule: Rule) -> str | None:
+    """What the law has against a column's rule; None where it has nothing."""
+    if not _allowed(entry, rule):
+        return _words(entry, rule)
+    precise = rule.method is Method.YEAR or (rule.hierarchy or "").partition(":")[0] == "date"
+    return _BIRTH if precise and tells_birth(column) else None
+
+
 def _allowed(entry: Mapping[str, Any], rule: Rule) -> bool:
     if rule.method is Method.GENERALIZE:
-        return f"generalize {(rule.hierarchy or '').split(':')[0]}" in entry["allowed"]
+        word = (rule.hierarchy or "").partition(":")[0]
+        return f"generalize {word}" in entry["allowed"] or (word == "date" and "year" in entry["allowed"] and rule.min_level >= _YEAR_LEVEL)
     if rule.method is Method.CODE:
         return "code 90" in entry["allowed"] and rule.top is not None and rule.top <= 90
     return rule.method.value in entry["allowed"]

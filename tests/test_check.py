@@ -34,7 +34,104 @@ def test_safe_harbor_names_what_violates_it_and_covers_all_eighteen(tmp_path: Pa
     assert "confirm" in str(by_letter["P"])
     mended = text.replace("admitted: date shift", "admitted: date year").replace("discharged: date shift", "discharged: date year")
     mended = mended.replace("written: date shift", "written: date year").replace("ward: plain", "ward: drop")
+    mended = mended.replace("      body: text\n", "      body: drop\n")
     assert check(load(hospital.policy(tmp_path, mended))).problems == []
+
+
+STRICT = (
+    hospital.POLICY.replace("dataset: small", "dataset: small\nprofile: hipaa-safe-harbor")
+    .replace("date shift", "date year")
+    .replace("ward: plain", "ward: drop")
+    .replace("body: text", "body: drop")
+)
+BORN = '{role: quasi, hierarchy: "birth-year:2026", kind: date}'
+
+
+def problems(tmp_path: Path, text: str) -> list[str]:
+    """`path: words` of what stops a run."""
+    found = check(load(hospital.policy(hospital.build(tmp_path), text))).problems
+    return [f"{problem.path}: {problem.what}" for problem in found]
+
+
+def test_the_strict_policy_is_safe_harbor(tmp_path: Path) -> None:
+    assert problems(tmp_path, STRICT) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "column", "words"),
+    [
+        (BORN, "date year", "patient.columns.birth_date", "tells an age over 89"),
+        (BORN, "{role: quasi, hierarchy: date, min-level: 3}", "patient.columns.birth_date", "tells an age over 89"),
+        ("admitted: date year", "admitted: {role: quasi, hierarchy: date}", "stay.columns.admitted", "is not Safe Harbor for (C)"),
+        ("body: drop", "body: text", "note.columns.body", "dates within its texts are shifted"),
+        ("zip: quasi us-zip3", "zip: quasi us-zip", "patient.columns.zip", "is not Safe Harbor for (B)"),
+        ("phone: identifier drop phone", "phone: identifier pseudonym phone", "patient.columns.phone", "is not Safe Harbor for (D)"),
+        ("family: identifier drop name", "family: plain", "patient.columns.family", "is not Safe Harbor for (A)"),
+    ],
+)
+def test_what_safe_harbor_forbids_stops_the_run(tmp_path: Path, old: str, new: str, column: str, words: str) -> None:
+    assert old in STRICT
+    found = problems(tmp_path, STRICT.replace(old, new))
+    assert len(found) == 1, found
+    assert found[0].startswith(f"tables.{column}: ")
+    assert words in found[0]
+    lenient = STRICT.replace(old, new).replace("hipaa-safe-harbor", "hipaa-expert-determination")
+    report = check(load(hospital.policy(hospital.build(tmp_path / "lenient"), lenient)))
+    assert report.problems == []
+    assert any(warning.path == f"tables.{column}" and "needs the expert's word" in warning.what for warning in report.warnings)
+
+
+def test_a_year_of_another_day_than_birth_is_safe_harbor(tmp_path: Path) -> None:
+    text = STRICT.replace("admitted: date year", "admitted: {role: quasi, hierarchy: date, min-level: 3}")
+    assert not [line for line in problems(tmp_path, text) if "Safe Harbor" in line]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("privacy:", "text: {detectors: {spayc: true}}\nprivacy:", "text.detectors.spayc: no detector 'spayc'. Did you mean 'spacy'?"),
+        ("privacy:", "text: {language: de}\nprivacy:", "text.language: no detectors for language 'de'"),
+        ("sex: quasi flat", "sexx: quasi flat", "the source has no such column. Did you mean 'sex'?"),
+        ("sex: quasi flat", "sex: {role: quasi, hierarchy: flat, max-level: 9}", "levels go from 0 (value) to 1 (*)"),
+        ("ward: plain", "ward: date shift", "120 of 120 sampled values"),
+        ("ward: plain", "ward: plain round 1", "'round' takes numbers"),
+        ("ward: plain", "ward: quasi age", "does not cover 120 of 120"),
+        ("ward: plain", "ward: {role: plain, rename: charge}", "is the published name of"),
+    ],
+)
+def test_rules_that_cannot_be_honoured_are_told_before_the_first_record(tmp_path: Path, old: str, new: str, words: str) -> None:
+    found = problems(tmp_path, hospital.POLICY.replace(old, new))
+    assert any(words in line for line in found), found
+    assert not any(value in line for line in found for value in ("ICU", "MRN-", *hospital.FAMILY))
+
+
+def test_a_fhir_column_that_nothing_fills_is_told(tmp_path: Path) -> None:
+    (tmp_path / "fhir").mkdir()
+    (tmp_path / "fhir" / "Patient.000.ndjson").write_text('{"resourceType": "Patient", "id": "p1", "gender": "female"}\n')
+    text = (
+        "dataset: d\nsubject: patient.id\nsources: {f: {type: fhir, path: fhir}}\nrelease: {store: store}\ntables:\n  patient:\n"
+        "    columns:\n      id: identifier pseudonym\n      gender: plain\n      marital_status: plain\n      family: drop\n"
+    )
+    file = tmp_path / "policy.yaml"
+    file.write_text(text)
+    assert [problem.path for problem in check(load(file)).problems] == ["tables.patient.columns.marital_status"]
+
+
+def test_a_draft_of_awkward_names_loads_and_opens_nothing_by_few_values(tmp_path: Path) -> None:
+    for name in ("A B", "A-B"):
+        (tmp_path / f"{name}.csv").write_text("patient_id,x\n1,Zephyr\n2,Quill\n")
+    (tmp_path / "odd.csv").write_text('patient_id,"a\nb","x: y",#c,yes,"q""t",né😀\n1,Zephyr,Quill,c,d,e,f\n', encoding="utf-8")
+    (tmp_path / "none.csv").write_text("patient_id,x\n")
+    text = draft(str(tmp_path))
+    file = tmp_path / "draft.yaml"
+    file.write_text(text, encoding="utf-8")
+    policy = load(file)
+    assert set(policy.tables) == {"a-b", "a-b-2", "odd"}
+    assert set(policy.tables["odd"].columns) == {"patient_id", "a\nb", "x: y", "#c", "yes", 'q"t', "né😀"}
+    assert [column for column, rule in policy.tables["odd"].columns.items() if rule.leaves] == ["patient_id"]
+    assert check(policy).problems == []
+    assert "Zephyr" not in text
+    assert "none stays out" in text
 
 
 @pytest.mark.parametrize("name", ["fhir_bulk_synthea_10", "synthea_csv", "diabetes130/dataset_diabetes", "omop"])

@@ -38,6 +38,12 @@ def guess(column: str) -> Guess | None:
     return None
 
 
+def tells_birth(column: str) -> bool:
+    """Whether a column's name says that it holds the day or year of birth."""
+    tokens = set(_tokens(column))
+    return bool(tokens & {"dob", "birthdate", "birthday", "birth", "born", "yob", "birthyear", "birthdatetime"}) and "place" not in tokens
+
+
 def searched_kinds(policy: Policy, table: str) -> dict[str, Kind]:
     """The columns of a table whose values are looked up in the subject's texts and by the leak gate, with their kinds.
 

@@ -9,11 +9,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, Strict, field_validator, model_validator
 
 from anonymize.policy.environment import expand
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+#: Numbers as numbers: `k: true` is not 1, and `k: "5"` not 5.
+Whole = Annotated[int, Strict()]
+Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 
 
 class Checked(BaseModel):
@@ -111,15 +114,15 @@ class Rule(Checked):
     the subject key, else `id`."""
     hierarchy: str | None = None
     """`generalize`: `age`, `date`, `us-zip3`, `icd-10-cm`, `flat`, `ranges:10,20`, `csv:FILE` …"""
-    weight: float = Field(default=1.0, gt=0)
+    weight: Number = Field(default=1.0, gt=0)
     """`generalize`: how much its loss counts."""
-    min_level: int = Field(default=0, ge=0, alias="min-level")
-    max_level: int | None = Field(default=None, ge=0, alias="max-level")
+    min_level: Whole = Field(default=0, ge=0, alias="min-level")
+    max_level: Whole | None = Field(default=None, ge=0, alias="max-level")
     """`generalize`: bounds of the search."""
-    digits: int | None = None
+    digits: Whole | None = None
     """`round`: decimal digits kept; negative for tens, hundreds."""
-    top: float | None = None
-    bottom: float | None = None
+    top: Number | None = None
+    bottom: Number | None = None
     """`code`: values over `top` become `top`, under `bottom` become `bottom`."""
     format: str | None = None
     """A strptime format, where a date column holds text."""
@@ -135,13 +138,14 @@ class Rule(Checked):
     @classmethod
     def _short_form(cls, data: Any) -> Any:
         if isinstance(data, str):
-            return cls._parse(data)
+            return cls.short_form(data)
         if isinstance(data, dict) and "method" not in data and data.get("role") in set(Role):
             return {**data, "method": METHODS[Role(data["role"])][0].value}
         return data
 
     @staticmethod
-    def _parse(text: str) -> dict[str, Any]:
+    def short_form(text: str) -> dict[str, Any]:
+        """The long form of `ROLE [METHOD] [ARGUMENT]`, whatever its words are worth."""
         words = text.split()
         if not words or words[0] not in set(Role):
             return {"role": words[0] if words else "", "method": Method.DROP.value}
@@ -152,7 +156,8 @@ class Rule(Checked):
             method = METHODS[role][0]
         rule: dict[str, Any] = {"role": role.value, "method": method.value}
         if rest:
-            rule[ARGUMENT.get(method, "argument")] = " ".join(rest)
+            option, argument = ARGUMENT.get(method, "argument"), " ".join(rest)
+            rule[option] = int(argument) if option == "digits" and argument.removeprefix("-").isdecimal() else argument
         return rule
 
     @model_validator(mode="after")
@@ -166,12 +171,30 @@ class Rule(Checked):
             raise ValueError("'round' needs the decimal digits to keep, for example 'plain round 1'")
         if self.method is Method.CODE and self.top is None and self.bottom is None:
             raise ValueError("'code' needs 'top', 'bottom' or both, for example {role: plain, method: code, top: 89}")
+        for option in self.model_fields_set & set(OPTION_OF):
+            if self.method not in OPTION_OF[option] and getattr(self, option) is not None:
+                word, methods = option.replace("_", "-"), " and ".join(f"'{method}'" for method in OPTION_OF[option])
+                raise ValueError(f"'{word}' does nothing under method '{self.method}': it is an option of {methods}")
         return self
 
     @property
     def leaves(self) -> bool:
         """Whether the column is published."""
         return self.method is not Method.DROP
+
+
+#: The methods that an option belongs to; under another it would silently do nothing, so it is refused.
+OPTION_OF: dict[str, tuple[Method, ...]] = {
+    "namespace": (Method.PSEUDONYM,),
+    "hierarchy": (Method.GENERALIZE,),
+    "weight": (Method.GENERALIZE,),
+    "min_level": (Method.GENERALIZE,),
+    "max_level": (Method.GENERALIZE,),
+    "digits": (Method.ROUND,),
+    "top": (Method.CODE,),
+    "bottom": (Method.CODE,),
+    "format": (Method.SHIFT, Method.YEAR),
+}
 
 
 #: The option that a method's argument stands for in the short form.
@@ -196,7 +219,7 @@ class SqlSource(Checked):
     url: str | None = None
     connection: str | None = None
     schema_name: str | None = Field(default=None, alias="schema")
-    batch_rows: int = Field(default=10_000, gt=0, alias="batch-rows")
+    batch_rows: Whole = Field(default=10_000, gt=0, alias="batch-rows")
 
     @model_validator(mode="after")
     def _one_address(self) -> SqlSource:
@@ -246,8 +269,8 @@ class Table(Checked):
 class Privacy(Checked):
     """k-anonymity, counted in subjects."""
 
-    k: int = Field(default=5, ge=2)
-    suppression: float = Field(default=0.05, ge=0, le=1)
+    k: Whole = Field(default=5, ge=2)
+    suppression: Number = Field(default=0.05, ge=0, le=1)
     """The largest share of a table's subjects that may be suppressed."""
 
 
@@ -263,11 +286,11 @@ class Text(Checked):
 class Checks(Checked):
     """The budgets of the gates."""
 
-    quarantine: float = Field(default=0.001, ge=0, le=1)
+    quarantine: Number = Field(default=0.001, ge=0, le=1)
     """The largest share of a table's records that may be malformed before the run ends."""
-    null_rate_change: float = Field(default=0.10, ge=0, le=1, alias="null-rate-change")
+    null_rate_change: Number = Field(default=0.10, ge=0, le=1, alias="null-rate-change")
     """Largest change of a column's null rate since the last release."""
-    row_change: float = Field(default=0.50, ge=0, alias="row-change")
+    row_change: Number = Field(default=0.50, ge=0, alias="row-change")
     """Largest relative fall in a table's rows since the last release."""
 
 
@@ -275,7 +298,7 @@ class Review(Checked):
     """Who signs."""
 
     required: bool = True
-    timeout_days: float = Field(default=14, gt=0, alias="timeout-days")
+    timeout_days: Number = Field(default=14, gt=0, alias="timeout-days")
 
 
 class Release(Checked):
@@ -286,11 +309,11 @@ class Release(Checked):
     title: str = ""
     licence: str = ""
     contact: str = ""
-    file_rows: int = Field(default=1_000_000, gt=0, alias="file-rows")
+    file_rows: Whole = Field(default=1_000_000, gt=0, alias="file-rows")
 
 
 class LocalEngine(Checked):
-    workers: int = Field(default=0, ge=0)
+    workers: Whole = Field(default=0, ge=0)
     """Worker processes; 0: one a core."""
     memory: str = "4GB"
     """DuckDB's limit, after which it spills to disk."""
@@ -313,7 +336,7 @@ class Policy(Checked):
     The column's name holds for every table that does not say otherwise."""
     key: str = Field(default="env:ANONYMIZE_KEY", pattern=r"^(env|airflow):[A-Za-z_][A-Za-z0-9_.-]*$")
     workspace: str = "workspace"
-    shift_days: int = Field(default=365, ge=1, alias="shift-days")
+    shift_days: Whole = Field(default=365, ge=1, alias="shift-days")
     sources: dict[str, Source] = Field(min_length=1)
     tables: dict[Slug, Table] = Field(min_length=1)
     privacy: Privacy = Privacy()
@@ -333,13 +356,6 @@ class Policy(Checked):
     @classmethod
     def _keep(cls, value: str) -> str:
         return value.strip()
-
-    @model_validator(mode="after")
-    def _names_meet(self) -> Policy:
-        for name, table in self.tables.items():
-            if table.source is None and len(self.sources) > 1:
-                raise ValueError(f"table '{name}' must say which source it comes from: {', '.join(self.sources)}")
-        return self
 
     @property
     def project_name(self) -> str:

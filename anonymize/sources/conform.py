@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from anonymize.errors import SourceError
-from anonymize.policy.loader import nearest
+from anonymize.policy.nearest import nearest
 from anonymize.sources.base import ROW, Malformed
 
 _PATTERNS = {

@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from anonymize.errors import SourceError, without_values
-from anonymize.policy.loader import nearest
+from anonymize.policy.nearest import nearest
 from anonymize.sources.base import ROW, Malformed
 from anonymize.sources.conform import convert, wanted_types
 from anonymize.sources.files import json_lines

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from anonymize.errors import SourceError, without_values
-from anonymize.policy.loader import nearest
 from anonymize.policy.model import FileSource
+from anonymize.policy.nearest import nearest
 from anonymize.sources.base import ROW, Malformed
 from anonymize.sources.conform import convert, guess_type, wanted_types
 

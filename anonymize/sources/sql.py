@@ -14,7 +14,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from anonymize.errors import SourceError
-from anonymize.policy.loader import nearest
+from anonymize.policy.nearest import nearest
 from anonymize.sources.base import ROW, Malformed
 from anonymize.sources.conform import convert, guess_type, wanted_types
 

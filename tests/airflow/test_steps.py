@@ -168,13 +168,15 @@ def connections(monkeypatch: pytest.MonkeyPatch, **described: str) -> None:
     ("store", "uri"),
     [
         ("s3://research/sets/?endpoint_override=store:8333&scheme=http", "s3://research/sets/ward"),
-        ("s3://id:secret@research", "s3://research/ward"),
+        ("s3://${ID_OF_TEST}:${SECRET_OF_TEST}@research", "s3://research/ward"),
         ("/var/research", "file:///var/research/ward"),
         ("${STORE_OF_TEST}", "s3://elsewhere/ward"),
     ],
 )
 def test_the_assets_uri_is_where_the_dataset_lies(policies: Path, monkeypatch: pytest.MonkeyPatch, store: str, uri: str) -> None:
-    monkeypatch.setenv("STORE_OF_TEST", "s3://elsewhere")
+    given = {"STORE_OF_TEST": "s3://elsewhere", "ID_OF_TEST": "id", "SECRET_OF_TEST": "secret"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
     file = policies / "ward.yaml"
     file.write_text(file.read_text().replace("store: ../store", f'store: "{store}"'))
     assert road.asset(load(file)).uri == uri
