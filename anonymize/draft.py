@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +72,12 @@ def draft(where: str) -> str:
 
 def _told_apart(drafted: list[Drafted]) -> list[Drafted]:
     """Tables whose names become the same word in a policy get a number."""
-    seen: Counter[str] = Counter()
-    apart = []
+    apart: dict[str, Drafted] = {}
     for table in drafted:
-        seen[table.name] += 1
-        apart.append(table if seen[table.name] == 1 else replace(table, name=f"{table.name}-{seen[table.name]}"))
-    return apart
+        free = (name for n in count(2) if (name := f"{table.name}-{n}") not in apart)
+        name = table.name if table.name not in apart else next(free)
+        apart[name] = replace(table, name=name)
+    return list(apart.values())
 
 
 def _settings(where: str) -> tuple[str, SqlSource | FileSource | FhirSource]:
@@ -212,7 +212,7 @@ def _phi(values: pa.Array) -> str:
 
 
 def _slug(table: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", table.lower()).strip("-")[:60] or "table"
+    return re.sub(r"[^a-z0-9]+", "-", table.lower()).strip("-")[:50] or "table"
 
 
 def _text(kind: str, where: str, key: str, drafted: list[Drafted], empty: list[str]) -> Iterator[str]:
@@ -221,9 +221,9 @@ def _text(kind: str, where: str, key: str, drafted: list[Drafted], empty: list[s
     yield "# What is unsure is `drop`. Then: anonymize check THIS-FILE"
     yield "dataset: draft"
     if persons is not None:
-        yield f"subject: {persons.name}.{persons.subject}   # the table with one row a subject, and its key"
+        yield f"subject: {_quoted(f'{persons.name}.{persons.subject}')}   # the table with one row a subject, and its key"
     else:
-        yield f"subject: {key}   # a guess by its name"
+        yield f"subject: {_quoted(key)}   # a guess by its name"
     yield "profile: hipaa-expert-determination"
     yield "sources:"
     if kind == "sql":
@@ -260,7 +260,7 @@ def _table_text(table: Drafted, default: str | None) -> Iterator[str]:
 
 
 def _quoted(text: str) -> str:
-    plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", text) and text.lower() not in ("null", "true", "false", "yes", "no", "on", "off", "y", "n")
+    plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", text) and text.lower() not in ("null", "true", "false", "yes", "no", "on", "off", "y", "n")
     # JSON's escapes are YAML's: a name with a line break, a quote or a control character stays on its line.
     quoted = json.dumps(text, ensure_ascii=False)
     return text if plain else re.sub(r"[\x7f-\x9f\u2028\u2029\ufeff]", lambda match: f"\\u{ord(match[0]):04x}", quoted)

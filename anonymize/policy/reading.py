@@ -17,6 +17,8 @@ Path_ = tuple[str, ...]
 
 #: More values than any policy holds: aliases of aliases of aliases multiply, and would fill the memory.
 MOST_VALUES = 200_000
+#: Nothing in a policy lies deeper: aliases of aliases nest without a bracket, and would exhaust the stack.
+DEEPEST = 50
 _TAG = "tag:yaml.org,2002:"
 _TEXTS = {"str", "timestamp", "value"}
 #: The reader's words for mistakes that people make, and how to mend them.
@@ -116,6 +118,8 @@ class _Reader:
         if any(node is above for above in self._open):
             self._document.problems.append(self._document.problem(at, "an alias that holds itself"))
             return None
+        if len(self._open) == DEEPEST:
+            raise PolicyError([self._document.problem(at[:3], f"lists or mappings lie within each other, more than {DEEPEST} deep")])
         self._open.append(node)
         try:
             if isinstance(node, MappingNode):

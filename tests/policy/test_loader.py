@@ -95,6 +95,8 @@ def test_five_different_mistakes_are_five_problems(tmp_path: Path) -> None:
         ("    columns:", "    source: her\n    columns:", "no source 'her'"),
         ("type: csv, path: data}", "type: csv, path: data}\n  b: {type: csv, path: x}", "policy.yaml:7  tables.patient: must say which source"),
         ("dataset: small", "dataset: small\nprivacy: {k: true}", "must be a whole number, not true or false"),
+        ("dataset: small", "dataset: small\nprivacy: {suppression: .nan}", "privacy.suppression: must be a finite number"),
+        ("zip: quasi us-zip3", "zip: {role: quasi, hierarchy: flat, weight: .inf}", "must be a finite number"),
         ("dataset: small", "dataset: small\nprivacy: {k: five}", "must be a whole number; it is 'five'"),
         ("dataset: small", "dataset: small\nprivacy: {k: 2, supression: 0.1}", "Did you mean 'suppression'"),
         ("dataset: small", "dataset: small\nprofile: hipaa-safe-habor", "Did you mean 'hipaa-safe-harbor'"),
@@ -161,6 +163,11 @@ def test_an_address_without_a_secret_is_fine(tmp_path: Path, url: str) -> None:
 def test_aliases_of_aliases_do_not_fill_the_memory(tmp_path: Path) -> None:
     laughs = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10))
     assert "aliases" in problems(tmp_path, f"a0: &a0 [x]\n{laughs}")[0]
+
+
+def test_aliases_that_nest_do_not_exhaust_the_stack(tmp_path: Path) -> None:
+    nested = "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1, 3_000))
+    assert "more than 50 deep" in problems(tmp_path, f"a0: &a0 [x]\n{nested}")[0]
 
 
 def test_columns_may_bear_any_name_and_share_their_rules(tmp_path: Path) -> None:
