@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -40,15 +41,15 @@ class Coverage:
 
 def coverage(policy: Policy, left_out: Mapping[str, Sequence[str]]) -> list[Coverage]:
     """All 18 in order. left_out: table -> columns of the live source that the policy does not name."""
-    found = []
+    found, now = [], datetime.now(UTC).year
     for entry in _identifiers():
         kinds = {Kind(kind) for kind in entry["kinds"]}
         rules = [(table, column, rule) for table, spec in policy.tables.items() for column, rule in spec.columns.items()]
         about = [(table, column, rule) for table, column, rule in rules if _kind(column, rule) in kinds]
         held = [f"{table}.{column}" for table, columns in left_out.items() for column in columns if (g := guess(column)) and g.kind in kinds]
-        wrong = [(table, column, what) for table, column, rule in about if (what := _wrong(entry, column, rule))]
+        wrong = [(table, column, what) for table, column, rule in about if (what := _wrong(entry, column, rule, now))]
         if Kind.DATE in kinds:
-            wrong += [(table, column, _SHIFTED_TEXT) for table, column, rule in rules if _moves_dates(policy, table, rule)]
+            wrong += [(table, column, what) for table, column, rule in rules if (what := _wrong_within(policy, table, rule, now))]
         bad = {(table, column) for table, column, _ in wrong}
         right = [f"{table}.{column} ({rule.method})" for table, column, rule in about if (table, column) not in bad]
         found.append(Coverage(entry["letter"], entry["name"], tuple(right), tuple(held), tuple(wrong)))
@@ -69,21 +70,32 @@ def _kind(column: str, rule: Rule) -> Kind | None:
 
 #: Where the calendar's hierarchy shows a year and no more.
 _YEAR_LEVEL = 3
-_SHIFTED_TEXT = "dates within its texts are shifted, and Safe Harbor takes years alone: drop the column, or have an expert determine"
-_BIRTH = "a year of birth tells an age over 89: take 'quasi birth-year:YEAR', which codes these years, or drop it"
+_SHIFTED = "dates within its texts are shifted, and Safe Harbor takes years alone: say 'text: {{dates: year:{now}}}' or 'text: {{dates: tag}}'"
+_BIRTH = "a year of birth tells an age over 89: take 'quasi birth-year:{now}', which codes these years, or drop it"
+_PAST = "counts ages in a year that is past, so that years which tell an age over 89 today would leave: say '{word}:{now}'"
 
 
-def _moves_dates(policy: Policy, table: str, rule: Rule) -> bool:
-    """Dates in a subject's text move by the subject's shift; in a table about no subject they become tags."""
-    return rule.method is Method.SCRUB and policy.subject_column(table) is not None
+def _wrong_within(policy: Policy, table: str, rule: Rule, now: int) -> str | None:
+    """What the law has against the dates within a column's texts. Those of a table about no subject never move: they become tags."""
+    if rule.method is not Method.SCRUB:
+        return None
+    if policy.text.dates == "shift" and policy.subject_column(table) is not None:
+        return _SHIFTED.format(now=now)
+    return _past("year", policy.text.ages_in, now)
 
 
-def _wrong(entry: Mapping[str, Any], column: str, rule: Rule) -> str | None:
+def _wrong(entry: Mapping[str, Any], column: str, rule: Rule, now: int) -> str | None:
     """What the law has against a column's rule; None where it has nothing."""
     if not _allowed(entry, rule):
         return _words(entry, rule)
-    precise = rule.method is Method.YEAR or (rule.hierarchy or "").partition(":")[0] == "date"
-    return _BIRTH if precise and tells_birth(column) else None
+    word, _, argument = (rule.hierarchy or "").partition(":")
+    if tells_birth(column) and (rule.method is Method.YEAR or word == "date"):
+        return _BIRTH.format(now=now)
+    return _past(word, int(argument), now) if word == "birth-year" and argument.isdecimal() else None
+
+
+def _past(word: str, ages_in: int | None, now: int) -> str | None:
+    return _PAST.format(word=word, now=now) if ages_in is not None and ages_in < now else None
 
 
 def _allowed(entry: Mapping[str, Any], rule: Rule) -> bool:

@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A first call imports and compiles, and machines are busy: how long an example takes says nothing here.
+settings.register_profile("anonymize", deadline=None)
+settings.load_profile("anonymize")
 
 ROOT = Path(__file__).resolve().parents[1]
 KEY = "test-key-not-a-secret-0123456789abcdef"

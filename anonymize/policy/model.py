@@ -5,6 +5,7 @@ Every model forbids words it does not know and is frozen. The short form of a co
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -279,8 +280,23 @@ class Text(Checked):
 
     language: str = "en"
     replace: Literal["tags", "surrogates"] = "tags"
+    dates: str = "shift"
+    """What becomes of a written date. `shift`: it moves by its subject's own constant. `year:YEAR`: its year stays, unless it tells an age
+    that is over 89 in YEAR. `tag`: a tag, which is also what a day of birth becomes, and a date that cannot be moved or tells no year."""
     detectors: dict[str, bool | float] = {}
     """A detector's name -> off/on, or the score from which its findings count; default: the registry's."""
+
+    @field_validator("dates")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if not re.fullmatch(r"shift|tag|year:[12][0-9]{3}", value):
+            raise ValueError("dates in texts take 'shift', 'tag', or 'year:YEAR' (ages are counted in YEAR), for example 'year:2026'")
+        return value
+
+    @property
+    def ages_in(self) -> int | None:
+        """The YEAR of `year:YEAR`."""
+        return int(self.dates.removeprefix("year:")) if self.dates.startswith("year:") else None
 
 
 class Checks(Checked):

@@ -100,8 +100,9 @@ def _plain_words(kind: str, context: Mapping[str, Any], given: Any) -> str:
     wanted = next((words for prefix, words in _WANTED.items() if kind.startswith(prefix)), None)
     if wanted is None:
         return "has a value that is not allowed here"
-    told = "" if kind == "finite_number" else f", not {_yaml_type(given)}" if not isinstance(given, str) else f"; it is '{_shown(given)}'" if _shown(given) else ""
-    return f"must be {wanted}{told}"
+    if kind == "finite_number":
+        return f"must be {wanted}"
+    return f"must be {wanted}; it is '{_shown(given)}'" if isinstance(given, str) else f"must be {wanted}, not {_yaml_type(given)}"
 
 
 _WANTED = {

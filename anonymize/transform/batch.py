@@ -79,9 +79,17 @@ class Deidentify:
         texts = [text or "" for text in column.to_pylist()]
         records = _records(batch)
         findings = build(self.text).find(texts, records)
-        days = offset.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-        names = [_names(record) for record in records]
-        scrubbed, found = scrub(column, findings, shift_days=days, replace=self.text.replace, key=self.key, subjects=batch[KEY], names=names)
+        days = offset.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64) if self.text.dates == "shift" else None
+        scrubbed, found = scrub(
+            column,
+            findings,
+            shift_days=days,
+            ages_in=self.text.ages_in,
+            replace=self.text.replace,
+            key=self.key,
+            subjects=batch[KEY],
+            names=[_names(record) for record in records],
+        )
         for total, more in zip(counts, found, strict=True):
             for kind, number in more.items():
                 total[kind] = total.get(kind, 0) + number

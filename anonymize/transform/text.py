@@ -1,4 +1,4 @@
-"""Puts tags or surrogates in the place of what was found in a text; dates move with their subject, ages over 89 become `90+`."""
+"""Puts tags or surrogates in the place of what was found in a text; dates move with their subject or are cut, ages over 89 become `90+`."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ from anonymize.detect.base import Finding
 from anonymize.keys import Key
 from anonymize.policy.model import Kind
 from anonymize.transform.surrogates import surrogate
-from anonymize.transform.written_dates import shift_written
+from anonymize.transform.written_dates import shift_written, year_written
 
 _BIRTH = re.compile(r"(?i)\b(?:d\.?o\.?b\b|born|birth)[^\n]*$")
 
 
 class Tag(Operator):
-    """`[NAME]` in the place of a name; a written date is moved where the subject's shift is known; an age is coded."""
+    """`[NAME]` in the place of a name; a written date is moved or cut to its year where the parameters say so; an age is coded."""
 
     def operate(self, text: str, params: dict[str, Any] | None = None) -> str:
-        """params: kind (Kind), days (int, 0: unknown), names (the subject's, lower case, that no date may spell)."""
-        kind, days = (params or {})["kind"], (params or {}).get("days", 0)
+        """params: kind (Kind); of dates: days (int, 0: they do not move), ages_in (int or None, as `year_written` takes it), names (the
+        subject's, lower case, that no date may spell)."""
+        given = params or {}
+        kind = given["kind"]
         if kind is Kind.AGE:
             return "90+"
-        moved = shift_written(text, days) if kind is Kind.DATE and days else None
+        written = _rewritten(text, given.get("days", 0), given.get("ages_in")) if kind is Kind.DATE else None
         # A date that moves into May must not tell the name of somebody called May.
-        names = (params or {}).get("names", frozenset())
-        tells = moved is None or any(word.lower() in names for word in re.findall(r"[A-Za-z]+", moved))
-        return str(kind.tag) if tells else str(moved)
+        names = given.get("names", frozenset())
+        tells = written is None or any(word.lower() in names for word in re.findall(r"[A-Za-z]+", written))
+        return str(kind.tag) if tells else str(written)
 
     def validate(self, params: dict[str, Any] | None = None) -> None:
         """Nothing to check: the pipeline makes the parameters."""
@@ -47,7 +49,7 @@ class Surrogate(Tag):
     """A plausible other value, the same for the same value of a subject; dates and ages as with tags."""
 
     def operate(self, text: str, params: dict[str, Any] | None = None) -> str:
-        """params: kind, days, secret (bytes), subject (str)."""
+        """params: kind, days, ages_in, names, secret (bytes), subject (str)."""
         given = params or {}
         if given["kind"] in (Kind.AGE, Kind.DATE):
             return super().operate(text, params)
@@ -62,6 +64,7 @@ def scrub(
     findings: Sequence[Sequence[Finding]],
     *,
     shift_days: np.ndarray | None = None,
+    ages_in: int | None = None,
     replace: str = "tags",
     key: Key | None = None,
     subjects: pa.Array | None = None,
@@ -69,7 +72,9 @@ def scrub(
 ) -> tuple[pa.Array, list[dict[str, int]]]:
     """Replace every finding; all other characters stay.
 
-    texts: string, length n, null stays null; findings: of each text, sorted, not overlapping; shift_days: int64, length n, 0 where unknown;
+    texts: string, length n, null stays null; findings: of each text, sorted, not overlapping; shift_days: int64, length n, 0 where unknown:
+    by how much dates move; ages_in: a year: dates are cut to their year, and to a tag where it tells an age over 89 then; with neither, and
+    where nobody can say what a date becomes, it is a tag;
     replace: `tags` or `surrogates` (which need `key`, and `subjects`: string, length n); names: of each text's subject, lower case words.
     Returns the scrubbed texts, and the number of findings a kind in each. Raises ValueError where surrogates are asked for without a key.
     """
@@ -77,12 +82,13 @@ def scrub(
         raise ValueError("surrogates need a key")
     operator: Operator = Surrogate() if replace == "surrogates" else Tag()
     secret = key.derive("surrogate") if key is not None and replace == "surrogates" else b""
+    every = {"ages_in": ages_in, "secret": secret}
     whose = subjects.to_pylist() if subjects is not None else [None] * len(texts)
     scrubbed: list[str | None] = []
     counts: list[dict[str, int]] = []
     for index, (text, found) in enumerate(zip(texts.to_pylist(), findings, strict=True)):
         days = int(shift_days[index]) if shift_days is not None else 0
-        given = {"days": days, "secret": secret, "subject": whose[index] or "", "names": names[index] if names else frozenset()}
+        given = {**every, "days": days, "subject": whose[index] or "", "names": names[index] if names else frozenset()}
         scrubbed.append(None if text is None else _replaced(text, found, operator, given))
         counts.append(_counted(found) if text is not None else {})
     return pa.array(scrubbed, pa.string()), counts
@@ -93,14 +99,21 @@ def _replaced(text: str, findings: Sequence[Finding], operator: Operator, given:
     pieces, position = [], 0
     for finding in findings:
         pieces.append(text[position : finding.start])
-        days = 0 if finding.kind is Kind.DATE and _of_birth(text, finding) else given["days"]
-        pieces.append(operator.operate(text[finding.start : finding.end], {**given, "kind": finding.kind, "days": days}))
+        # The day of birth goes, or the text would tell the age more exactly than the columns do.
+        closed = {"days": 0, "ages_in": None} if finding.kind is Kind.DATE and _of_birth(text, finding) else {}
+        pieces.append(operator.operate(text[finding.start : finding.end], {**given, **closed, "kind": finding.kind}))
         position = finding.end
     return "".join([*pieces, text[position:]])
 
 
+def _rewritten(date: str, days: int, ages_in: int | None) -> str | None:
+    if ages_in is not None:
+        return year_written(date, ages_in)
+    return shift_written(date, days) if days else None
+
+
 def _of_birth(text: str, finding: Finding) -> bool:
-    """Whether a date is the subject's birth: it does not move but goes, or the text would tell the age more exactly than the columns do."""
+    """Whether a date is the subject's birth, or one that stands in the subject's record."""
     return "own-record" in finding.detector.split("+") or _BIRTH.search(text, max(0, finding.start - 24), finding.start) is not None
 
 

@@ -1,4 +1,4 @@
-"""Dates as people write them in texts, moved by days and written again in the same form."""
+"""Dates as people write them in texts: moved by days and written again in the same form, or cut to the year."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from datetime import date, timedelta
 
 from anonymize.transform.dates import FIRST_YEAR, LAST_YEAR
 
+_PACKED = re.compile(r"(\d{4})(\d{2})(\d{2})(\d*)")
 _PARTS = re.compile(r"\d+|[A-Za-z]+|[^\dA-Za-z]+")
 MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december")
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 #: Two digits of a year up to this are of this century.
 PIVOT = 30
+#: Who was alive so many calendar years ago is 89 or older; the law codes ages over 89.
+OLD = 90
 
 
 def shift_written(text: str, days: int) -> str | None:
@@ -40,6 +43,26 @@ def shift_written(text: str, days: int) -> str | None:
     return "".join(parts)
 
 
+def year_written(text: str, ages_in: int) -> str | None:
+    """The year of a date, alone: `2020` of `3/4/20`, `March 4th, 2020`, `March 2020`, `2020-03-04T10:30`.
+
+    ages_in: the year in which ages are counted. None where the text tells no year, or one that tells an age over 89.
+    Source: 45 CFR 164.514(b)(2)(i)(C), "all elements of dates (except year)", and those "(including year) indicative of such age".
+    """
+    year = _year_of(text)
+    return str(year) if year is not None and max(FIRST_YEAR, ages_in - OLD + 1) <= year <= LAST_YEAR else None
+
+
+def _year_of(text: str) -> int | None:
+    parts = _PARTS.findall(text)
+    places = _places(parts)
+    if places is not None:
+        return _year(parts[places[0]])
+    packed = _PACKED.fullmatch(text)
+    whole = [packed[1]] if packed else [part for part in parts if part.isdigit() and len(part) == 4]
+    return int(whole[0]) if len(whole) == 1 else None
+
+
 def _places(parts: list[str]) -> tuple[int, int, int] | None:
     """Where year, month and day stand among the parts."""
     numbers = [index for index, part in enumerate(parts) if part.isdigit()]
@@ -64,7 +87,7 @@ def _places(parts: list[str]) -> tuple[int, int, int] | None:
 
 def _compact(text: str, days: int) -> str | None:
     """`20200304` and what follows."""
-    match = re.fullmatch(r"(\d{4})(\d{2})(\d{2})(\d*)", text)
+    match = _PACKED.fullmatch(text)
     if match is None:
         return None
     try:

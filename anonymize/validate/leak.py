@@ -72,7 +72,8 @@ class Columns:
         text = frozenset(name for name, rule in rules.items() if rule.method is Method.SCRUB)
         moved = frozenset(name for name, rule in rules.items() if rule.method is Method.SHIFT)
         quasi = frozenset(name for name, rule in rules.items() if rule.role is Role.QUASI)
-        return cls(text, text | moved, {name: rule.values for name, rule in rules.items() if rule.values is not None}, quasi)
+        moved |= text if policy.text.dates == "shift" else frozenset()
+        return cls(text, moved, {name: rule.values for name, rule in rules.items() if rule.values is not None}, quasi)
 
 
 def search(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 
 FAMILY = ["Young", "O'Brien", "García-Lopez", "Nguyen", "Hope", "Smythe", "Kowalczyk", "Foot", "Abernathy", "White"]
@@ -95,6 +96,14 @@ checks: {quarantine: 0.05}
 release: {store: store, title: Small}
 engine: {local: {workers: 1}}
 """
+
+NOW = datetime.now(UTC).year
+SAFE_HARBOR = (
+    POLICY.replace("dataset: small", f"dataset: small\nprofile: hipaa-safe-harbor\ntext: {{dates: year:{NOW}}}")
+    .replace("date shift", "date year")
+    .replace("ward: plain", "ward: drop")
+    .replace("birth-year:2026", f"birth-year:{NOW}")
+)
 
 
 def policy(folder: Path, text: str = POLICY) -> Path:

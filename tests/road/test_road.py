@@ -192,6 +192,16 @@ def test_the_leak_gate_stops_a_column_of_names_and_says_no_name(folder: Path) ->
     assert not any(re.search(rf"\b{re.escape(name)}\b", told) for name in (*hospital.FAMILY, *hospital.GIVEN))
 
 
+def test_under_safe_harbor_years_alone_arrive_in_columns_and_in_notes(folder: Path) -> None:
+    travel(folder, hospital.SAFE_HARBOR)
+    notes, stays = published(folder, "note"), published(folder, "stay")
+    assert {row["written"] for row in notes} == {row["admitted"] for row in stays} == {2024}
+    for row in notes:
+        assert "was seen on 2024 for Parkinson's disease" in str(row["body"])
+        assert "will return on 2024." in str(row["body"])
+        assert "\nDOB [DATE]\n" in str(row["body"])
+
+
 def test_a_column_new_at_the_source_stays_out_and_is_recorded(folder: Path) -> None:
     with sqlite3.connect(folder / "ehr.db") as db:
         db.execute("ALTER TABLE patients ADD COLUMN nickname TEXT DEFAULT 'Bunny'")

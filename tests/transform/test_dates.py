@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from anonymize.keys import Key
 from anonymize.transform import dates
-from anonymize.transform.written_dates import shift_written
+from anonymize.transform.written_dates import shift_written, year_written
 
 DAYS = st.dates(dt.date(1900, 1, 1), dt.date(2100, 12, 31))
 
@@ -95,3 +95,29 @@ def test_written_dates_move_and_keep_their_form(form: str, day: dt.date, days: i
 @pytest.mark.parametrize("text", ["Mar 2020", "8/6", "Feb 30, 2020", "in March", "99/99/9999", ""])
 def test_what_is_no_whole_date_cannot_be_moved(text: str) -> None:
     assert shift_written(text, 10) is None
+
+
+@given(st.dates(dt.date(1937, 1, 1), dt.date(2099, 12, 31)))
+@pytest.mark.parametrize(
+    "form", ["%Y-%m-%d", "%m/%d/%Y", "%B %d, %Y", "%d %b %Y", "%A, %B %d, %Y", "%Y%m%d", "%d.%m.%Y", "%B %Y", "%m/%Y", "%Y-%m-%dT%H:%M"]
+)
+def test_of_a_written_date_the_year_stays_alone(form: str, day: dt.date) -> None:
+    assert year_written(day.strftime(form), 2026) == str(day.year)
+
+
+@pytest.mark.parametrize(
+    ("text", "year"),
+    [
+        ("3/4/20", "2020"),
+        ("12/31/1936", None),
+        ("1/1/1937", "1937"),
+        ("3/4/31", None),
+        ("8/6", None),
+        ("Jan '19", None),
+        ("2019-2020", None),
+        ("9999-12-31", None),
+        ("", None),
+    ],
+)
+def test_no_year_that_is_unsure_or_tells_an_age_over_89(text: str, year: str | None) -> None:
+    assert year_written(text, 2026) == year

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 
 from anonymize.errors import StepFailed
 from anonymize.keys import Key
+from anonymize.policy.loader import load
 from anonymize.transform import dates
 from anonymize.transform.pseudonym import pseudonymize
-from anonymize.validate.leak import search
+from anonymize.validate.leak import Columns, search
 from anonymize.validate.needles import Needles
+from tests.road import hospital
 from tests.validate.conftest import Finder, needles_of, search_column
 
 MARIA = [
@@ -337,3 +339,10 @@ def test_pseudonyms_tags_and_shifted_dates_are_no_leaks(
         (pa.array([f"{p} {d}" for p, d in zip(subjects.to_pylist(), moved.to_pylist(), strict=True)]), {"text": True}),
     ):  # fmt: skip
         assert search_column(needles, column, subjects.to_pylist(), **options) == []  # type: ignore[arg-type]
+
+
+def test_a_day_in_a_text_may_be_chance_only_where_the_dates_of_texts_are_shifted(tmp_path: Path) -> None:
+    shifted = Columns.of(load(hospital.policy(tmp_path)), "note")
+    cut = Columns.of(load(hospital.policy(tmp_path, hospital.SAFE_HARBOR)), "note")
+    assert shifted.text == cut.text == {"body"}
+    assert (shifted.shifted, cut.shifted) == ({"body", "written"}, frozenset())
