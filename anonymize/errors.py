@@ -74,7 +74,7 @@ class ReviewMissing(AnonymizeError):
 
 
 class WorkspaceBusy(AnonymizeError):
-    """Another run of the same dataset holds the workspace."""
+    """A command, or a task of a run, works on the same dataset in this workspace."""
 
     exit_code = 8
 

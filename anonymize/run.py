@@ -218,20 +218,32 @@ def history(policy: Policy) -> list[str]:
 
 @contextmanager
 def exclusive(policy: Policy) -> Iterator[None]:
-    """Hold a dataset's lock: of two commands on one dataset the second is told so and ends. The lock goes with its process."""
+    """Hold a dataset's lock alone: of two commands on one dataset the second is told so and ends. The lock goes with its process."""
+    with _locked(policy, fcntl.LOCK_EX, f"process {os.getpid()}"):
+        yield
+
+
+@contextmanager
+def shared(policy: Policy, run_id: str) -> Iterator[None]:
+    """Hold a dataset's lock beside the other tasks of a run that an orchestrator works on side by side, and beside no command."""
+    with _locked(policy, fcntl.LOCK_SH, f"tasks of run {run_id}"):
+        yield
+
+
+@contextmanager
+def _locked(policy: Policy, kind: int, holder: str) -> Iterator[None]:
+    """Raises WorkspaceBusy, which names who holds the lock, where it cannot be had at once."""
     root = policy.path(policy.workspace)
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with open(root / f"{policy.dataset}.lock", "a+") as file:
+    with open(os.open(root / f"{policy.dataset}.lock", os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0) as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            raise WorkspaceBusy(
-                f"another run of '{policy.dataset}' is under way here (process {file.read().strip() or 'unknown'}). Wait until it ends"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            other = file.read().decode(errors="replace") or "unknown"
+            raise WorkspaceBusy(f"another run of '{policy.dataset}' is under way here ({other}). Wait until it ends") from None
+        # Tasks that share the lock write the same words, so it matters not which of them is the last.
+        file.write(holder.encode())
+        file.truncate()
         yield
 
 

@@ -39,22 +39,24 @@ def run_id(dataset: str, dag_run_id: str) -> str:
 
 @contextmanager
 def opened(policy_file: str, run_id: str) -> Iterator[Run]:
-    """The run of that id, with its key and connections from Airflow.
+    """The run of that id, with its key and connections from Airflow. While it is open no command works on the dataset; other tasks may.
 
-    Raises AirflowFailException, which is not tried again, where a person must act first; any other error of the library as it is; and
-    whatever else happens as StepFailed without its message, which could hold a record's value.
+    Raises AirflowFailException, which is not tried again, where a person must act first; any other error of the library as it is, so
+    WorkspaceBusy while a command works on the dataset; and whatever else happens as StepFailed without its message, which could hold a
+    record's value.
     """
-    from anonymize.run import Run
+    from anonymize.run import Run, shared
 
     try:
         with without_values(f"run {run_id}"), bare_main():
             policy = load(policy_file)
             provide_key(policy)
-            run = Run.open(policy, run_id=run_id, connections=connection_url, say=log.info)
-            try:
-                yield run
-            finally:
-                run.close(remove=run.record.get("end") is not None)  # opening a run that has ended makes its folder again
+            with shared(policy, run_id):
+                run = Run.open(policy, run_id=run_id, connections=connection_url, say=log.info)
+                try:
+                    yield run
+                finally:
+                    run.close(remove=run.record.get("end") is not None)  # opening a run that has ended makes its folder again
     except FINAL as error:
         raise AirflowFailException(str(error)) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
@@ -16,8 +17,10 @@ from hypothesis import strategies as st
 
 from anonymize import errors, keys
 from anonymize.policy.loader import load
+from anonymize.run import exclusive
 from anonymize.sources.sql import connection_url
 from tests.airflow import ward
+from tests.conftest import ROOT
 
 steps = pytest.importorskip("anonymize_airflow.steps")
 road = pytest.importorskip("anonymize_airflow.road")
@@ -90,6 +93,29 @@ def test_a_run_opens_again_by_its_id_and_an_ended_one_leaves_no_folder(policies:
         assert run.started == started
         run.record.put("end", {"outcome": "published"})
     assert not workspace.exists()
+
+
+def test_a_step_waits_for_no_command_and_is_tried_again(policies: Path) -> None:
+    file = policies / "ward.yaml"
+    busy = pytest.raises(errors.WorkspaceBusy, match=r"'ward' is under way here \(process \d+\)")
+    with exclusive(load(file)), busy, steps.opened(str(file), "ward-1"):
+        pytest.fail("the run was opened")
+    assert not (policies.parent / "workspace" / "runs").exists()
+    with steps.opened(str(file), "ward-1"):
+        pass
+
+
+def test_no_command_works_beside_a_step_but_other_tables_tasks_do(policies: Path) -> None:
+    file = str(policies / "ward.yaml")
+    with steps.opened(file, "ward-1"):
+        with steps.opened(file, "ward-1"):
+            pass
+        command = [sys.executable, "-m", "anonymize.cli", "run", file, "--run-id", "ward-1"]
+        refused = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert refused.returncode == errors.WorkspaceBusy.exit_code
+    assert "'ward' is under way here (tasks of run ward-1). Wait until it ends" in refused.stderr
+    with exclusive(load(file)):
+        pass
 
 
 def test_worker_processes_start_without_airflows_main_module() -> None:
