@@ -7,6 +7,9 @@ from datetime import date, timedelta
 
 from anonymize.transform.dates import FIRST_YEAR, LAST_YEAR
 
+_TIME = re.compile(
+    r"(?i)(?<=\d)(?:\s*T|\s*,?\s*(?:at\s+)?)(?<![:\d])\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?\s*(?:[ap]\.?m\.?)?\s*(?:Z|[+-]\d{2}:?\d{2})?\s*$"
+)
 _PACKED = re.compile(r"(\d{4})(\d{2})(\d{2})(\d*)")
 _PARTS = re.compile(r"\d+|[A-Za-z]+|[^\dA-Za-z]+")
 MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december")
@@ -20,9 +23,11 @@ OLD = 90
 def shift_written(text: str, days: int) -> str | None:
     """The date moved by days, in the form in which it is written: `3/4/20`, `March 4th, 2020`, `4 MAR 2020`, `2020-03-04T10:30`.
 
-    None where the text is no whole date (no year, no day), or none of the calendar: then nobody can say where it moves to.
+    None where the text is no whole date (no year, no day), none of the calendar, or more than one (`March 4-9, 2020`): then nobody can say
+    where it moves to, and a day that did not move would tell by how much the other did.
     """
-    parts = _PARTS.findall(text)
+    day, time = _timed(text)
+    parts = _PARTS.findall(day)
     places = _places(parts)
     if places is None:
         return _compact(text, days)
@@ -40,7 +45,7 @@ def shift_written(text: str, days: int) -> str | None:
     for index, part in enumerate(parts):
         if any(part.lower() in (name, name[:3]) for name in DAYS):
             parts[index] = _like(part, 0, DAYS[moved.weekday()], padded)
-    return "".join(parts)
+    return "".join(parts) + time
 
 
 def year_written(text: str, ages_in: int) -> str | None:
@@ -54,7 +59,7 @@ def year_written(text: str, ages_in: int) -> str | None:
 
 
 def _year_of(text: str) -> int | None:
-    parts = _PARTS.findall(text)
+    parts = _PARTS.findall(_timed(text)[0])
     places = _places(parts)
     if places is not None:
         return _year(parts[places[0]])
@@ -63,8 +68,14 @@ def _year_of(text: str) -> int | None:
     return int(whole[0]) if len(whole) == 1 else None
 
 
+def _timed(text: str) -> tuple[str, str]:
+    """A text's day, and its time of day, if any."""
+    match = _TIME.search(text)
+    return (text[: match.start()], text[match.start() :]) if match else (text, "")
+
+
 def _places(parts: list[str]) -> tuple[int, int, int] | None:
-    """Where year, month and day stand among the parts."""
+    """Where year, month and day stand among the parts; None where there are fewer numbers or months than one date has, or more."""
     numbers = [index for index, part in enumerate(parts) if part.isdigit()]
     named = [index for index, part in enumerate(parts) if _named_month(part)]
     if named:
@@ -72,16 +83,16 @@ def _places(parts: list[str]) -> tuple[int, int, int] | None:
         days = [index for index in numbers if len(parts[index]) <= 2]
         if not years and len(days) >= 2:
             years, days = days[1:2], days[:1]
-        return (years[0], named[0], days[0]) if years and days else None
-    if len(numbers) < 3 or any(len(parts[index]) > 4 for index in numbers[:3]):
+        return (years[0], named[0], days[0]) if years and days and len(numbers) == 2 and len(named) == 1 else None
+    if len(numbers) != 3 or any(len(parts[index]) > 4 for index in numbers):
         return None
-    first, second, third = numbers[:3]
+    first, second, third = numbers
     if len(parts[first]) == 4:
         return first, second, third
     if len(parts[third]) not in (2, 4):
         return None
-    # Points are the European form, with the day first.
-    day_first = int(parts[first]) > 12 or parts[first + 1].strip() == "."
+    # Points are the European form, with the day first, unless that is no month.
+    day_first = int(parts[first]) > 12 or (parts[first + 1].strip() == "." and int(parts[second]) <= 12)
     return (third, second, first) if day_first else (third, first, second)
 
 

@@ -92,7 +92,38 @@ def test_written_dates_move_and_keep_their_form(form: str, day: dt.date, days: i
     assert re.sub(r"\b0", "", moved) == re.sub(r"\b0", "", expected) if "%b" in form.lower() else moved == expected
 
 
-@pytest.mark.parametrize("text", ["Mar 2020", "8/6", "Feb 30, 2020", "in March", "99/99/9999", ""])
+@pytest.mark.parametrize(
+    ("text", "moved"),
+    [
+        ("3/4/2020 10:30 pm", "3/14/2020 10:30 pm"),
+        ("03.21.2020 10:30", "03.31.2020 10:30"),
+        ("21.03.2020 10:30", "31.03.2020 10:30"),
+        ("3/4/20 at 9:05", "3/14/20 at 9:05"),
+        ("2020-03-04T10:30:00.824-05:00", "2020-03-14T10:30:00.824-05:00"),
+        ("2020-03-04 1:02:03Z", "2020-03-14 1:02:03Z"),
+        ("March 4, 2020, 10:30 a.m.", "March 14, 2020, 10:30 a.m."),
+    ],
+)
+def test_a_time_of_day_stays_beside_a_written_date(text: str, moved: str) -> None:
+    assert shift_written(text, 10) == moved
+    assert year_written(text, 2026) == "2020"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "March 4-9, 2020",
+        "3/4-12/9/2020",
+        "3/4/2020 - 3/9/2020",
+        "March 4 to April 9, 2020",
+        "Mar 2020",
+        "8/6",
+        "Feb 30, 2020",
+        "in March",
+        "99/99/9999",
+        "",
+    ],
+)
 def test_what_is_no_whole_date_cannot_be_moved(text: str) -> None:
     assert shift_written(text, 10) is None
 
@@ -121,3 +152,8 @@ def test_of_a_written_date_the_year_stays_alone(form: str, day: dt.date) -> None
 )
 def test_no_year_that_is_unsure_or_tells_an_age_over_89(text: str, year: str | None) -> None:
     assert year_written(text, 2026) == year
+
+
+def test_the_year_of_days_within_one_year_stays() -> None:
+    assert year_written("March 4-9, 2020", 2026) == year_written("3/4-12/9/2020", 2026) == "2020"
+    assert year_written("12/28/2019 - 1/3/2020", 2026) is None
