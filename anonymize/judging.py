@@ -69,14 +69,15 @@ def _schema(run: Run, table: str) -> pa.Schema:
 
 
 def _generalized(run: Run, table: str) -> dict[str, list[str]]:
-    """What each quasi-identifier may hold at its level: its distinct values before, generalized anew."""
-    levels = (run.record.get("generalize", table) or {}).get("levels", {})
+    """What each quasi-identifier may hold at its level, or its levels: its distinct values before, generalized anew."""
+    levels: dict[str, str | dict[str, float]] = (run.record.get("generalize", table) or {}).get("levels", {})
     before = run.engine.read(run.folder("deidentify", table))
     allowed = {}
-    for name, level in levels.items():
+    for name, at in levels.items():
         hierarchy = build(rules_of(run, table)[name].hierarchy or "flat", run.policy.file.parent)
         values = run.engine.tally(before, [name], None).column(name).combine_chunks()
-        allowed[name] = generalized_values(hierarchy, values, level)
+        every = [generalized_values(hierarchy, values, level) for level in ([at] if isinstance(at, str) else at)]
+        allowed[name] = sorted(set().union(*every))
     return allowed
 
 

@@ -25,7 +25,7 @@ from anonymize.errors import AnonymizeError, GateFailed, ReviewMissing
 from anonymize.hierarchies import build
 from anonymize.judging import expectations_gate, k_gate, leak_gate
 from anonymize.policy.model import Method, Policy, Role, Rule
-from anonymize.privacy import SearchSettings, Solution, search
+from anonymize.privacy import LocalSolution, SearchSettings, Solution, recode_locally, search
 from anonymize.publish import prepare, published_schema
 from anonymize.publish import publish as publish_release
 from anonymize.publish import review as reviewing
@@ -248,7 +248,7 @@ def _generalize(run: Run, table: str) -> Counts:
     return {"rows_in": before["rows"], "rows": written.rows, "held_back": held_back, "suppressed": suppressed, **solution.counts()}
 
 
-def _search(run: Run, table: str, known: Table, quasi: dict[str, Rule]) -> Solution:
+def _search(run: Run, table: str, known: Table, quasi: dict[str, Rule]) -> Solution | LocalSolution:
     """The least loss that holds k. Where a subject has one row, classes add up; where it may have several, the pairs of class and subject
     are needed, since a subject counts once however many of its rows fall together."""
     privacy = run.policy.privacy
@@ -264,7 +264,8 @@ def _search(run: Run, table: str, known: Table, quasi: dict[str, Rule]) -> Solut
         max_levels={name: rule.max_level for name, rule in quasi.items() if rule.max_level is not None},
     )
     hierarchies = {name: build(rule.hierarchy or "flat", run.policy.file.parent) for name, rule in quasi.items()}
-    return search(tally, hierarchies, settings, subject=None if single else SUBJECT)
+    find = recode_locally if privacy.mode == "local" else search
+    return find(tally, hierarchies, settings, subject=None if single else SUBJECT)
 
 
 def _one_row_a_subject(run: Run, table: str, known: Table) -> None:

@@ -31,7 +31,7 @@ def facts(run: Run) -> ReleaseFacts:
                 table,
                 run.folder("stage", table),
                 run.folder("subjects", table),
-                levels=generalized.get(table, {}).get("levels"),
+                levels=_levels(generalized.get(table, {}).get("levels", {})),
             )
             for table in policy.tables
         ),
@@ -51,3 +51,10 @@ def store_uri(policy: Policy) -> str:
     """Where the policy's releases go: a URI as it is, a folder relative to the policy's."""
     store = expand(policy.release.store, str(policy.file))
     return store if "://" in store else str(policy.path(store))
+
+
+def _levels(levels: dict[str, str | dict[str, float]]) -> dict[str, str]:
+    """The level of each column in words; after local recoding with the share of the records that has it."""
+    return {
+        name: at if isinstance(at, str) else ", ".join(f"{level} ({share:.1%})" for level, share in at.items()) for name, at in levels.items()
+    }

@@ -273,6 +273,8 @@ class Privacy(Checked):
     k: Whole = Field(default=5, ge=2)
     suppression: Number = Field(default=0.05, ge=0, le=1)
     """The largest share of a table's subjects that may be suppressed."""
+    mode: Literal["optimal", "local"] = "optimal"
+    """`optimal`: each column has one level throughout a table; `local`: each record keeps what its own surroundings allow."""
 
 
 class Text(Checked):

@@ -1,6 +1,8 @@
 """Tally of quasi-identifiers -> search for the best generalization -> risk figures. Pure: knows no file, no database."""
 
-from anonymize.privacy.search import SearchSettings, search
+from anonymize.privacy.judge import SearchSettings
+from anonymize.privacy.local import LocalSolution, recode_locally
+from anonymize.privacy.search import search
 from anonymize.privacy.solution import Solution
 
-__all__ = ["SearchSettings", "Solution", "search"]
+__all__ = ["LocalSolution", "SearchSettings", "Solution", "recode_locally", "search"]

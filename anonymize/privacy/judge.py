@@ -55,14 +55,16 @@ class Verdict:
 class Judge:
     """Counts nodes; keeps small tables of classes to count coarser nodes from."""
 
-    def __init__(self, encoded: Encoded, settings: SearchSettings) -> None:
+    def __init__(self, encoded: Encoded, settings: SearchSettings, *, whole: Encoded | None = None) -> None:
+        """whole: what models compare classes with, where `encoded` is a part of it."""
         self.encoded, self.settings = encoded, settings
         self.marginals = encoded.marginals(encoded.leaf_rows())
         self.checks = 0
         self.weight = encoded.weight
         self._columns = np.arange(len(encoded.columns))
         self._small: list[Cells] = []
-        self._whole = {name: np.bincount(s.codes, encoded.cells.rows, len(s.values)).astype(np.int64) for name, s in encoded.sensitive.items()}
+        of = whole or encoded
+        self._whole = {name: np.bincount(s.codes, of.cells.rows, len(s.values)).astype(np.int64) for name, s in of.sensitive.items()}
 
     def verdict(self, node: Node) -> Verdict:
         """Count a node."""

@@ -147,7 +147,7 @@ class _Dense(_Bounds):
     def __init__(self, judge: Judge, lowest: Node, highest: Node) -> None:
         self._judge, self._lowest = judge, lowest
         self._marginals = [m[a : b + 1] for m, a, b in zip(judge.marginals, lowest, highest, strict=True)]
-        self._array = _outer(self._marginals)
+        self._array = outer_sum(self._marginals)
         self._flat = self._array.reshape(-1)
         self._strides = [int(stride) // self._array.itemsize for stride in self._array.strides]
         self._highest = highest
@@ -176,7 +176,7 @@ class _Dense(_Bounds):
             (marginal - lost[low : low + len(marginal)])[: at + 1]
             for marginal, lost, low, at in zip(self._marginals, verdict.lost, self._lowest, self._place(verdict.node), strict=True)
         ]
-        np.maximum(box, _outer(parts) + verdict.barred * self._judge.weight, out=box)
+        np.maximum(box, outer_sum(parts) + verdict.barred * self._judge.weight, out=box)
 
     def close(self, node: Node) -> None:
         self._array[self._place(node)] = float("inf")
@@ -185,7 +185,8 @@ class _Dense(_Bounds):
         return tuple(a - w for a, w in zip(node, self._lowest, strict=True))
 
 
-def _outer(parts: list[np.ndarray]) -> np.ndarray:
+def outer_sum(parts: list[np.ndarray]) -> np.ndarray:
+    """Of one array a column, the sum for each node: float64, one axis a column."""
     total = np.zeros((1,) * len(parts))
     for c, part in enumerate(parts):
         total = total + part.reshape([-1 if d == c else 1 for d in range(len(parts))])

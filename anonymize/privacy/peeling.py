@@ -1,0 +1,101 @@
+"""The compiled part of local recoding. Import this inside functions, as `kernels`."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True)
+def peel(
+    codes: np.ndarray,
+    rows: np.ndarray,
+    subjects: np.ndarray,
+    groups: np.ndarray,
+    losses: np.ndarray,
+    starts: np.ndarray,
+    widths: np.ndarray,
+    nodes: np.ndarray,
+    costs: np.ndarray,
+    numbers: np.ndarray,
+    k: int,
+    slack: float,
+    stop: int,
+    place: np.ndarray,
+    later: np.ndarray,
+) -> tuple[np.ndarray, int]:
+    """Visit nodes in order; at each, publish the classes of what is left that hold k subjects and cost no more than the node's turn.
+
+    codes, rows, subjects: of what is left, as in `Cells`; nodes: int64 (v, m), levels; costs: float64 (v), in order; numbers: int64 (v), the
+    nodes' numbers; stop: leave when no more records are left. place: int64 (n), filled with the number of the node at which a tuple is
+    published (-1: not yet); later: float64 (all nodes), filled for each node visited with the cost of its cheapest class that must wait,
+    or infinity. Returns the positions that are left, and how many nodes were visited.
+    """
+    n, m = codes.shape
+    steps = np.zeros(groups.shape[1], np.int64)
+    bits = 4
+    while (1 << bits) < 2 * n:
+        bits += 1
+    mask = (1 << bits) - 1
+    slots = np.full(1 << bits, -1, np.int32)
+    keys, used = np.empty(n, np.int64), np.empty(n, np.int64)
+    size, first, last = np.empty(n, np.int64), np.empty(n, np.int32), np.empty(n, np.int32)
+    ids, take = np.empty(n, np.int32), np.empty(n, np.bool_)
+    left = np.arange(n).astype(np.int32)
+    remaining, visited = rows.sum(), 0
+    for o in range(len(costs)):
+        if remaining <= stop or not left.size:
+            break
+        visited += 1
+        stride = np.int64(1)
+        for c in range(m):
+            level = nodes[o, c]
+            for leaf in range(starts[c], starts[c + 1]):
+                steps[leaf] = groups[level, leaf] * stride
+            stride *= widths[c, level]
+        count = 0
+        for a in range(left.size):
+            u = left[a]
+            key = np.int64(0)
+            for c in range(m):
+                key += steps[codes[u, c]]
+            slot = np.int64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - bits))
+            while slots[slot] >= 0 and keys[slots[slot]] != key:
+                slot = (slot + 1) & mask
+            h = slots[slot]
+            if h < 0:
+                h = count
+                count += 1
+                slots[slot], used[h], keys[h], size[h], first[h], last[h] = h, slot, key, 0, u, -1
+            if not subjects.size:
+                size[h] += rows[u]
+            elif last[h] != subjects[u]:
+                size[h] += 1
+                last[h] = subjects[u]
+            ids[a] = h
+        some, waiting = False, np.inf
+        for h in range(count):
+            take[h] = False
+            slots[used[h]] = -1
+            if size[h] < k:
+                continue
+            cost = 0.0
+            for c in range(m):
+                cost += losses[nodes[o, c], codes[first[h], c]]
+            if cost <= costs[o] * (1 + slack) + 1e-12:
+                take[h] = some = True
+            else:
+                waiting = min(waiting, cost)
+        later[numbers[o]] = waiting
+        if some:
+            kept = 0
+            for a in range(left.size):
+                u = left[a]
+                if take[ids[a]]:
+                    place[u] = numbers[o]
+                    remaining -= rows[u]
+                else:
+                    left[kept] = u
+                    kept += 1
+            left = left[:kept]
+    return left.copy(), visited
