@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from anonymize.hierarchies.base import ANY
-from anonymize.hierarchies.tools import checked, each, each_number, is_text, top
+from anonymize.hierarchies.tools import checked, each, each_number, is_text
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,11 @@ class CsvHierarchy:
         _nested(rows, depth)
         return cls(rows, depth, f"csv:{file.name}")
 
+    @property
+    def top(self) -> str:
+        """What stands for every value at the last level: the file's own word."""
+        return next(iter(self.rows.values()))[-1]
+
     def __hash__(self) -> int:
         return hash((self.name, self.depth, len(self.rows)))
 
@@ -63,7 +68,7 @@ class CsvHierarchy:
 
     def generalize(self, values: pa.Array, level: int) -> pa.Array:
         if level == self.depth - 1:
-            return top(values)
+            return pa.repeat(self.top, len(values))
         return checked(values, each(values, lambda v: self.rows[v][level] if v in self.rows else None), self.name)
 
     def loss(self, values: pa.Array, level: int) -> np.ndarray:

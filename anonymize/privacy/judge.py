@@ -63,8 +63,7 @@ class Judge:
         self.weight = encoded.weight
         self._columns = np.arange(len(encoded.columns))
         self._small: list[Cells] = []
-        of = whole or encoded
-        self._whole = {name: np.bincount(s.codes, of.cells.rows, len(s.values)).astype(np.int64) for name, s in of.sensitive.items()}
+        self._whole = (whole or encoded).histograms()
 
     def verdict(self, node: Node) -> Verdict:
         """Count a node."""

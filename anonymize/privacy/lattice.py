@@ -136,6 +136,16 @@ class Encoded:
             rows[part] = counted.astype(np.int64)
         return rows
 
+    def histograms(self) -> dict[str, np.ndarray]:
+        """By sensitive column, int64 (s): the records, or the distinct subjects, that have each of its values."""
+        from anonymize.privacy import kernels
+
+        none, one = np.zeros(len(self.cells), np.int32), np.zeros(1, np.int32)
+        return {
+            name: kernels.histogram(none, one, held.codes, self.cells.rows, self.cells.subjects, 1, len(held.values))[0]
+            for name, held in self.sensitive.items()
+        }
+
     def marginals(self, leaf_rows: np.ndarray, at: Node | None = None) -> np.ndarray:
         """float64 (m, levels): the loss of some records, given by leaf, in each column at each level; under `at` as much as there."""
         from anonymize.privacy import kernels
@@ -184,6 +194,11 @@ def encode(
         sensitive={name: _sensitive(tally[name], order) for name in sensitive},
         order=order,
     )
+
+
+def values_in_order(column: pa.ChunkedArray) -> pa.Array:
+    """A sensitive column's values in the order in which models see them, null being one."""
+    return _numbered(column)[1]
 
 
 def _population(tally: pa.Table, order: np.ndarray | None) -> np.ndarray:

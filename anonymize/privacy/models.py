@@ -8,10 +8,14 @@ the classes that are published, against the whole table as it was given.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from anonymize.hierarchies.base import Hierarchy
 
 _EPSILON = 1e-9
 
@@ -247,6 +251,43 @@ def _least_two(text: str) -> int:
     if int(text) < 2:
         raise ValueError
     return int(text)
+
+
+def fitted(model: Model, values: pa.Array, hierarchy: Hierarchy | None) -> Model:
+    """A model that knows the values it will meet. values: as `values_in_order`; hierarchy: the sensitive column's own.
+
+    Only t-closeness needs it: `ordered` takes numbers by size, else the order of a file's leaves, else the alphabet; `hierarchical` takes the
+    hierarchy. Raises ValueError where there is none, or it does not cover a value.
+    """
+    if not isinstance(model, CloseT) or model.distance == "equal":
+        return model
+    if model.distance == "ordered":
+        return replace(model, order=ranks(values, hierarchy))
+    if hierarchy is None:
+        raise ValueError(f"hierarchical t-closeness of '{model.column}' needs its hierarchy")
+    levels = [pc.dictionary_encode(hierarchy.generalize(values, level), null_encoding="encode") for level in range(len(hierarchy.levels))]
+    return replace(model, tree=tuple(tuple(level.indices.to_pylist()) for level in levels))
+
+
+def ranks(values: pa.Array, hierarchy: Hierarchy | None) -> tuple[int, ...]:
+    """Each value's rank, null last."""
+    texts = values.cast(pa.string()).to_pylist()
+    leaves = list(getattr(hierarchy, "rows", {}))
+    if all(text is None or _is_number(text) for text in texts):
+        keys = [(text is None, float(text or 0), "") for text in texts]
+    elif leaves:
+        keys = [(text is None, float(leaves.index(text)) if text in leaves else len(leaves), text or "") for text in texts]
+    else:
+        keys = [(text is None, 0.0, text or "") for text in texts]
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    return tuple(int(rank) for rank in np.argsort(order))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return np.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def columns_of(models: Sequence[Model]) -> list[str]:

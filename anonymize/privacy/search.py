@@ -257,8 +257,8 @@ def unreachable(judge: Judge, highest: Node) -> str:
     if limited:
         saved = {c: judge.verdict((*highest[:c], encoded.heights[c], *highest[c + 1 :])).suppressed for c in limited}
         worst = min(saved, key=saved.__getitem__)
-        return words + f"Raise max-level of '{encoded.columns[worst]}' or drop that column; or raise privacy.suppression"
+        return words + f"Raise max-level of '{encoded.columns[worst]}' or drop that column; or allow more suppression"
     if settings.models:
         columns = ", ".join(columns_of(settings.models))
         return words + f"The table as a whole does not hold what is asked of {columns}: ask less, or drop the column"
-    return words + "The table has too few subjects: wait for more, lower k, or raise privacy.suppression"
+    return words + "The table has too few subjects: wait for more, lower k, or allow more suppression"

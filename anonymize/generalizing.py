@@ -1,0 +1,469 @@
+"""`anonymize generalize`: one file in, one file out, hierarchies in ARX's format. No policy, no key; only the privacy engine."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from anonymize.errors import StepFailed
+from anonymize.flat import CsvSink, FlatFile, InputError, texts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from anonymize.hierarchies.tables import CsvHierarchy
+    from anonymize.privacy import LocalSolution, SearchSettings, Solution
+    from anonymize.privacy.models import Model
+    from anonymize.recount import Wanted
+
+_WHOSE = "__subject"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What `generalize` shall do. l, t: as in `parse_l` and `parse_t`; keep, drop: columns that leave as they are, and that do not leave;
+    subject: the column that says whose a row is: k then counts subjects; weights: how much a column's loss counts."""
+
+    hierarchies: Path
+    k: int = 5
+    l: tuple[str, ...] = ()  # noqa: E741
+    t: tuple[str, ...] = ()
+    mode: Literal["local", "optimal"] = "optimal"
+    suppression: float = 0.05
+    delimiter: str | None = None
+    keep: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    subject: str | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was done: no value of a record. removed: rows that were left out, since the suppressed together did not hold what was asked."""
+
+    rows: int
+    rows_written: int
+    suppressed: int
+    removed: int
+    k: int
+    classes: int
+    loss: float
+    highest_risk: float
+    average_risk: float
+    mode: str
+    asked: dict[str, Any]
+    levels: dict[str, Any]
+    seconds: dict[str, float]
+    recount: dict[str, Any]
+
+
+def generalize(source: Path, target: Path, asked: Asked, say: Callable[[str], None] = lambda _: None) -> Report:
+    """Generalize a CSV or Parquet file until every class of its quasi-identifiers holds what is asked, and write it beside, recounted.
+
+    Quasi-identifiers are the columns that have a hierarchy file and are no sensitive column of l or t. The target appears whole or not at all.
+    Raises InputError where something does not fit, AnonymizeError where what is asked cannot be reached, StepFailed where the recount of the
+    written file does not find what was asked.
+    """
+    from anonymize.privacy import recode_locally, search
+
+    start = time.perf_counter()
+    file = FlatFile.open(source, asked.delimiter)
+    if target.resolve() == source.resolve():
+        raise InputError(f"{target}: the output would replace the input; give it another name")
+    if not target.parent.is_dir():
+        raise InputError(f"{target.parent}: no such folder to write {target.name} into")
+    models, sensitive = _models(file, asked)
+    hierarchies = _hierarchies(file, asked, sensitive)
+    quasi = {name: h for name, h in hierarchies.items() if name not in sensitive}
+    say(f"{source.name}: generalizing {', '.join(quasi)}" + (f"; sensitive: {', '.join(sensitive)}" if sensitive else ""))
+    tally = _tally(file, quasi, sensitive, asked.subject)
+    _covered(file, tally, quasi, asked)
+    models = _fitted(models, tally, hierarchies)
+    counted = time.perf_counter()
+    settings = _settings(asked, models)
+    solution = (recode_locally if asked.mode == "local" else search)(tally, quasi, settings, subject=_WHOSE if asked.subject else None)
+    stay = _suppressed_may_stay(solution, tally, settings, bool(asked.subject))
+    searched = time.perf_counter()
+    say(f"k = {solution.k} in {solution.classes:,} classes, loss {solution.loss:.4f}, {solution.suppressed:,} rows suppressed")
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        written = _write(file, partial, solution, quasi, asked, stay)
+        applied = time.perf_counter()
+        found = _recounted(file, partial, quasi, asked, _wanted(models, tally, asked.k), written.rows)
+        os.replace(partial, target)
+    finally:
+        for left in (partial, _beside(partial)):
+            left.unlink(missing_ok=True)
+    done = time.perf_counter()
+    spans = {"tally": counted - start, "search": searched - counted, "apply": applied - searched, "recount": done - applied, "all": done - start}
+    return Report(
+        rows=written.rows + written.removed,
+        rows_written=written.rows,
+        suppressed=written.suppressed,
+        removed=written.removed,
+        k=found.smallest,
+        classes=found.classes,
+        loss=round(solution.loss, 6),
+        highest_risk=round(1 / found.smallest, 6) if found.smallest else 0.0,
+        average_risk=round(found.classes / found.rows, 6) if found.rows else 0.0,
+        mode=asked.mode,
+        asked={"k": asked.k, "l": list(asked.l), "t": list(asked.t), "suppression": asked.suppression},
+        levels=dict(solution.counts()["levels"]),
+        seconds={name: round(span, 3) for name, span in spans.items()},
+        recount=asdict(found),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------- the file and its hierarchies
+
+
+def _hierarchies(file: FlatFile, asked: Asked, sensitive: list[str]) -> dict[str, CsvHierarchy]:
+    """Each column's hierarchy, by the name of its file; and every column has one, or was named in another way."""
+    from anonymize.hierarchies.tables import CsvHierarchy
+
+    if not asked.hierarchies.is_dir():
+        raise InputError(f"{asked.hierarchies}: no such folder of hierarchies")
+    for name in (*asked.keep, *asked.drop, *sensitive, *asked.weights, *((asked.subject,) if asked.subject else ())):
+        if name not in file.columns:
+            raise InputError(f"{file.path}: no column '{name}'. It has: {', '.join(file.columns)}")
+    others = {*asked.keep, *asked.drop} | ({asked.subject} if asked.subject else set())
+    found: dict[str, CsvHierarchy] = {}
+    for name in file.columns:
+        ladder = _ladder_file(asked.hierarchies, name)
+        if ladder is None and name not in (*others, *sensitive):
+            raise InputError(
+                f"{asked.hierarchies}: no hierarchy file '*_hierarchy_{name}.csv' for column '{name}'. "
+                f"Add it, or say what becomes of the column: --keep {name} (leaves as it is) or --drop {name}"
+            )
+        if ladder is not None and name not in others:
+            try:
+                found[name] = CsvHierarchy.load(ladder)
+            except (ValueError, OSError) as error:
+                raise InputError(f"{ladder}: {error if isinstance(error, ValueError) else error.strerror}") from None
+    if not set(found) - set(sensitive):
+        raise InputError(f"{asked.hierarchies}: no column of {file.path} is left to generalize")
+    return found
+
+
+def _ladder_file(folder: Path, column: str) -> Path | None:
+    escaped = glob.escape(column)
+    found = sorted({*folder.glob(f"*_hierarchy_{escaped}.csv"), *folder.glob(f"{escaped}.csv")})
+    if len(found) > 1:
+        raise InputError(f"{folder}: two hierarchy files for column '{column}': {', '.join(f.name for f in found)}")
+    return found[0] if found else None
+
+
+def _cells(batch: pa.RecordBatch, quasi: Mapping[str, CsvHierarchy]) -> list[pa.Array]:
+    """The quasi-identifiers as their hierarchies' files write them. An empty cell is missing, unless its file knows it."""
+    import pyarrow.compute as pc
+
+    columns = {name: texts(batch[name]) for name in quasi}
+    return [pc.fill_null(column, "") if "" in quasi[name].rows else column for name, column in columns.items()]
+
+
+def _tally(file: FlatFile, quasi: Mapping[str, CsvHierarchy], sensitive: list[str], subject: str | None) -> pa.Table:
+    """Distinct tuples (with whose they are, and sensitive values) and their numbers of rows, in an order that is always the same."""
+    import duckdb
+    import pyarrow as pa
+
+    names = [*quasi, *sensitive, *([_WHOSE] if subject else [])]
+    schema = pa.schema([(name, pa.string()) for name in names])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in file.batches():
+            others = [texts(batch[name]) for name in (*sensitive, *([subject] if subject else []))]
+            yield pa.RecordBatch.from_arrays([*_cells(batch, quasi), *others], schema=schema)
+
+    duck = duckdb.connect()
+    duck.execute("SET enable_progress_bar = false")
+    duck.register("rows", pa.RecordBatchReader.from_batches(schema, batches()))
+    columns = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
+    query = f"SELECT {columns}, count(*) AS subjects FROM rows GROUP BY {columns} ORDER BY {columns}"  # noqa: S608
+    try:
+        tally: pa.Table = duck.sql(query).to_arrow_table()
+    except duckdb.Error:
+        for _ in batches():  # what went wrong in reading says so itself
+            pass
+        raise
+    if not tally.num_rows:
+        raise InputError(f"{file.path}: the file has no rows")
+    if subject and tally[_WHOSE].null_count:
+        raise InputError(f"{file.path}: column '{subject}' must say of every row whose it is, and some rows have none")
+    return tally
+
+
+def _covered(file: FlatFile, tally: pa.Table, quasi: Mapping[str, CsvHierarchy], asked: Asked) -> None:
+    """Every value stands in its column's hierarchy; else say which column, how many values, and the first row."""
+    import pyarrow.compute as pc
+
+    problems = []
+    for name, hierarchy in quasi.items():
+        values = pc.unique(tally[name].combine_chunks())
+        missing = values.filter(pc.invert(hierarchy.covers(values)))
+        if len(missing):
+            before, row = 0, 0
+            for batch in file.batches():
+                where = pc.index(pc.is_in(texts(batch[name]), missing), True).as_py()
+                if where >= 0:
+                    row = before + where + 1
+                    break
+                before += batch.num_rows
+            ladder = _ladder_file(asked.hierarchies, name)
+            problems.append(
+                f"{ladder}: {len(missing)} of {len(values)} values of column '{name}' are not in it, the first in row {row}. Add them"
+            )
+    if problems:
+        raise InputError("\n".join(problems))
+
+
+# ------------------------------------------------------------------------------------------------------------------------ the search
+
+
+def _models(file: FlatFile, asked: Asked) -> tuple[list[Model], list[str]]:
+    from anonymize.privacy.models import columns_of, parse_l, parse_t
+
+    if asked.k < 1:
+        raise InputError("--k must be 1 or more")
+    if not 0 <= asked.suppression <= 1:
+        raise InputError("--suppression is a share of the rows, from 0 to 1")
+    try:
+        models: list[Model] = [*(parse_l(text) for text in asked.l), *(parse_t(text) for text in asked.t)]
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    for name in columns_of(models):
+        if name in (*asked.drop, asked.subject):
+            raise InputError(f"column '{name}' cannot be sensitive (--l, --t) and dropped or the subject at once")
+        if name not in file.columns:
+            raise InputError(f"{file.path}: no column '{name}'. It has: {', '.join(file.columns)}")
+    return models, columns_of(models)
+
+
+def _fitted(models: list[Model], tally: pa.Table, hierarchies: Mapping[str, CsvHierarchy]) -> list[Model]:
+    from anonymize.privacy.lattice import values_in_order
+    from anonymize.privacy.models import fitted
+
+    try:
+        return [fitted(model, values_in_order(tally[model.column]), hierarchies.get(model.column)) for model in models]
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def _settings(asked: Asked, models: list[Model]) -> SearchSettings:
+    from anonymize.privacy import SearchSettings
+
+    return SearchSettings(k=asked.k, suppression=asked.suppression, models=tuple(models), weights=asked.weights)
+
+
+def _suppressed_may_stay(solution: Solution | LocalSolution, tally: pa.Table, settings: SearchSettings, subjects: bool) -> bool:
+    """Whether all that stands at the top, suppressed or not, holds what is asked as the class that it is."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from anonymize.privacy.lattice import values_in_order
+    from anonymize.privacy.solution import SUPPRESSED
+
+    tops = [h.generalize(pa.nulls(1, pa.string()), len(h.levels) - 1)[0].as_py() for h in solution.hierarchies.values()]
+    at_top, off = [], 0
+    for batch in tally.to_batches():
+        out = solution.apply(batch)
+        same = out[SUPPRESSED]
+        off += pc.sum(same).as_py() or 0
+        all_top = pa.array(np.ones(len(out), bool))
+        for name, top in zip(solution.hierarchies, tops, strict=True):
+            all_top = pc.and_(all_top, pc.fill_null(pc.equal(out[name], top), False))
+        at_top.append(pc.or_(same, all_top))
+    if not off:
+        return True
+    ends = tally.filter(pa.chunked_array(at_top))
+    people = pc.count_distinct(ends[_WHOSE]).as_py() if subjects else pc.sum(ends["subjects"]).as_py()
+    if people < settings.k:
+        return False
+    for model in settings.models:
+        order = values_in_order(tally[model.column])
+        counts = [_histogram(part, model.column, order, subjects) for part in (ends, tally)]
+        if not model.holds(counts[0][None, :], counts[1])[0]:
+            return False
+    return True
+
+
+def _histogram(tally: pa.Table, column: str, order: pa.Array, subjects: bool) -> Any:
+    """int64 (s): how many rows, or subjects, have each value."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    counted = _once(tally.select([column, _WHOSE])) if subjects else tally
+    return np.bincount(pc.index_in(counted[column], order).to_numpy(), counted["subjects"].to_numpy(), len(order)).astype(np.int64)
+
+
+def _once(pairs: pa.Table) -> pa.Table:
+    import numpy as np
+    import pyarrow as pa
+
+    distinct = pairs.group_by(pairs.schema.names).aggregate([])
+    return distinct.append_column("subjects", pa.array(np.ones(len(distinct), np.int64)))
+
+
+# ------------------------------------------------------------------------------------------------------------- written and recounted
+
+
+@dataclass(frozen=True)
+class _Written:
+    rows: int
+    suppressed: int
+    removed: int
+
+
+def _beside(partial: Path) -> Path:
+    return partial.with_name(f"{partial.name}.subjects")
+
+
+def _write(
+    file: FlatFile, partial: Path, solution: Solution | LocalSolution, quasi: Mapping[str, CsvHierarchy], asked: Asked, stay: bool
+) -> _Written:
+    """Apply the solution batch by batch. A suppressed row stays with its cells at the top, or goes."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    from anonymize.privacy.solution import SUPPRESSED
+
+    columns = [name for name in file.columns if name not in asked.drop and (name != asked.subject or name in asked.keep)]
+    sink: CsvSink | pq.ParquetWriter | None = None
+    whose = pq.ParquetWriter(_beside(partial), pa.schema([(_WHOSE, pa.string())])) if asked.subject else None
+    rows = suppressed = removed = 0
+    try:
+        for batch in file.batches():
+            out = solution.apply(pa.RecordBatch.from_arrays(_cells(batch, quasi), names=list(quasi)))
+            off = out[SUPPRESSED]
+            arrays = []
+            for name in columns:
+                if name in quasi:
+                    arrays.append(pc.if_else(off, quasi[name].top, out[name]))
+                else:
+                    arrays.append(batch[name])
+            table = pa.table(dict(zip(columns, arrays, strict=True)))
+            subjects = pa.table({_WHOSE: texts(batch[asked.subject])}) if asked.subject else None
+            number = pc.sum(off).as_py() or 0
+            if number and not stay:
+                table = table.filter(pc.invert(off))
+                subjects = subjects.filter(pc.invert(off)) if subjects is not None else None
+                removed += number
+            else:
+                suppressed += number
+            if sink is None:
+                sink = pq.ParquetWriter(partial, table.schema) if file.delimiter is None else CsvSink(partial, table.schema, file.delimiter)
+            sink.write_table(table)
+            if whose is not None and subjects is not None:
+                whose.write_table(subjects)
+            rows += table.num_rows
+    finally:
+        for one in (sink, whose):
+            if one is not None:
+                one.close()
+    return _Written(rows, suppressed, removed)
+
+
+def _wanted(models: list[Model], tally: pa.Table, k: int) -> Wanted:
+    """What was asked, in the recount's own words."""
+    from anonymize.privacy.models import CloseT, DistinctL, EntropyL, RecursiveL
+    from anonymize.recount import Wanted
+
+    diversity: list[tuple[str, str, tuple[float, ...]]] = []
+    closeness: list[tuple[str, str, float]] = []
+    for model in models:
+        if isinstance(model, DistinctL):
+            diversity.append((model.column, "distinct", (model.l,)))
+        elif isinstance(model, EntropyL):
+            diversity.append((model.column, "entropy", (model.l,)))
+        elif isinstance(model, RecursiveL):
+            diversity.append((model.column, "recursive", (model.c, model.l)))
+        elif isinstance(model, CloseT):
+            closeness.append((model.column, model.distance, model.t))
+    wanted = Wanted(k, tuple(diversity), tuple(closeness))
+    return replace(wanted, **_known(models, tally)) if closeness else wanted
+
+
+def _known(models: list[Model], tally: pa.Table) -> dict[str, Any]:
+    """The whole table's counts of the columns of t-closeness, their ranks and their trees."""
+    from anonymize.privacy.lattice import values_in_order
+    from anonymize.privacy.models import CloseT
+
+    whole, ranks, paths = {}, {}, {}
+    for model in models:
+        if isinstance(model, CloseT):
+            order = values_in_order(tally[model.column])
+            values = order.to_pylist()
+            whole[model.column] = dict(zip(values, _histogram(tally, model.column, order, _WHOSE in tally.schema.names).tolist(), strict=True))
+            if model.order:
+                ranks[model.column] = [value for _, value in sorted(zip(model.order, values, strict=True), key=lambda pair: pair[0])]
+            if model.tree:
+                paths[model.column] = dict(zip(values, zip(*(map(str, level) for level in model.tree), strict=True), strict=True))
+    return {"whole": whole, "ranks": ranks, "paths": paths}
+
+
+def _recounted(file: FlatFile, partial: Path, quasi: Mapping[str, CsvHierarchy], asked: Asked, wanted: Wanted, rows: int) -> Any:
+    """Count the written file anew. Raises StepFailed where it does not hold."""
+    from anonymize.recount import recount
+
+    found = recount(partial, list(quasi), wanted, subject=_beside(partial) if asked.subject else None, delimiter=file.delimiter or ",")
+    if found.rows != rows:
+        raise StepFailed(f"recount: {rows:,} rows were written and {found.rows:,} were found; nothing was left in place")
+    if found.failed:
+        raise StepFailed(f"recount: {'; '.join(found.failed)}; nothing was left in place. This is a fault of the program: please report it")
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------------------------ the command
+
+
+@click.command("generalize")
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
+@click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
+@click.option("--hierarchies", required=True, metavar="DIR", type=click.Path(path_type=Path), help="ARX's files, '*_hierarchy_COLUMN.csv'.")
+@click.option("--k", default=5, show_default=True, help="Rows, or subjects, a class.")
+@click.option("--l", "l", multiple=True, metavar="COLUMN:L", help="l-diversity: COLUMN:3, COLUMN:entropy:3, COLUMN:recursive:4:3.")
+@click.option("--t", "t", multiple=True, metavar="COLUMN:T", help="t-closeness: COLUMN:0.2, COLUMN:ordered:0.2, COLUMN:hierarchical:0.2.")
+@click.option("--mode", type=click.Choice(["local", "optimal"]), default="optimal", show_default=True)
+@click.option("--suppression", default=0.05, show_default=True, help="The largest share of rows that may be suppressed.")
+@click.option("--delimiter", help="Of a CSV; default: as its first line has it.")
+@click.option("--keep", multiple=True, metavar="COLUMN", help="A column without a hierarchy that leaves as it is.")
+@click.option("--drop", multiple=True, metavar="COLUMN", help="A column that does not leave.")
+@click.option("--subject", metavar="COLUMN", help="Whose a row is: k counts subjects. The column does not leave, unless kept.")
+@click.option("--weight", multiple=True, metavar="COLUMN:W", help="How much a column's loss counts; default 1.")
+@click.option("--report", type=click.Path(path_type=Path), metavar="R.json", help="Write what was done.")
+def generalize_command(source: Path, target: Path, report: Path | None, weight: tuple[str, ...], **options: Any) -> None:
+    """Generalize a CSV or Parquet file until no row stands alone in it.
+
+    Every column needs a hierarchy file in ARX's format, or --keep or --drop. The output is recounted before it is left in place.
+    """
+    asked = Asked(**options, weights=_weights(weight))
+    done = generalize(source, target, asked, click.echo)
+    if report is not None:
+        report.write_text(json.dumps(asdict(done), indent=2) + "\n", encoding="utf-8")
+    left_out = f"; {done.removed:,} rows left out" if done.removed else ""
+    click.echo(
+        f"{target}: {done.rows_written:,} rows, recounted: the smallest of {done.classes:,} classes has {done.k}{left_out} "
+        f"({done.seconds['all']:.1f} s)"
+    )
+
+
+def _weights(words: tuple[str, ...]) -> dict[str, float]:
+    weights = {}
+    for text in words:
+        column, _, number = text.rpartition(":")
+        try:
+            weights[column] = float(number)
+        except ValueError:
+            weights[column] = 0.0
+        if not column or weights[column] <= 0:
+            raise InputError("--weight is written COLUMN:W, W over 0")
+    return weights

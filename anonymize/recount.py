@@ -1,0 +1,157 @@
+"""What a written file holds, counted anew by its own plain definitions: nothing here is shared with the search that made the file."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet as pq
+
+MEMORY = "2GB"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What every class of a file must hold. k: subjects.
+
+    diversity: (column, variant, numbers): `distinct` (l), `entropy` (l) or `recursive` (c, l); closeness: (column, distance, t), with
+    the whole table's counts of a column's values in `whole`, in `ranks` each value's rank (`ordered`) and in `paths` each value's
+    generalizations, finest first, the value itself among them (`hierarchical`).
+    """
+
+    k: int
+    diversity: tuple[tuple[str, str, tuple[float, ...]], ...] = ()
+    closeness: tuple[tuple[str, str, float], ...] = ()
+    whole: Mapping[str, Mapping[str | None, int]] | None = None
+    ranks: Mapping[str, Sequence[str | None]] | None = None
+    paths: Mapping[str, Mapping[str | None, tuple[str | None, ...]]] | None = None
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What stands in a file. smallest: subjects of the smallest class; failed: what does not hold, in words without a value."""
+
+    rows: int
+    classes: int
+    smallest: int
+    failed: tuple[str, ...]
+
+
+def recount(file: Path, quasi: Sequence[str], wanted: Wanted, *, subject: Path | None = None, delimiter: str = ",") -> Counted:
+    """Count the classes of a CSV or Parquet file and hold each against what is wanted.
+
+    subject: a Parquet file that says, row by row, whose each row is; without it each row is a subject of its own.
+    """
+    duck = _open(file, subject, delimiter)
+    keys = ", ".join(_quoted(name) for name in quasi) or "1"
+    size = "count(*)" if subject is None else "count(DISTINCT __subject) + count(*) FILTER (__subject IS NULL)"
+    short_of = f"count(*) FILTER (size < {wanted.k})"
+    grouped = f"SELECT {size} AS size, count(*) AS n FROM t GROUP BY {keys}"  # noqa: S608
+    query = f"SELECT count(*), min(size), {short_of}, sum(n) FROM ({grouped})"  # noqa: S608
+    classes, smallest, short, rows = duck.execute(query).fetchone() or (0, 0, 0, 0)
+    failed = [f"{short:,} classes have fewer than {wanted.k} subjects"] if short else []
+    for column, variant, numbers in wanted.diversity:
+        broken = sum(not _diverse(variant, numbers, counts) for counts in _histograms(duck, keys, column, subject is not None))
+        failed += [f"{broken:,} classes are not {variant} {'-'.join(f'{n:g}' for n in numbers)}-diverse in {column}"] if broken else []
+    for column, distance, t in wanted.closeness:
+        apart = _Distance(distance, column, wanted)
+        broken = sum(apart(counts) > t + 1e-6 for counts in _histograms(duck, keys, column, subject is not None))
+        failed += [f"{broken:,} classes are farther than t = {t:g} ({distance}) from the table in {column}"] if broken else []
+    return Counted(rows or 0, classes, smallest or 0, tuple(failed))
+
+
+def _open(file: Path, subject: Path | None, delimiter: str) -> duckdb.DuckDBPyConnection:
+    duck = duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": str(file.parent / f".{file.name}.scratch")})
+    duck.execute("SET enable_progress_bar = false")
+    if _is_parquet(file):
+        duck.read_parquet(str(file)).create_view("written")
+    else:
+        duck.read_csv(str(file), sep=delimiter, header=True, all_varchar=True, quotechar='"', escapechar='"').create_view("written")
+    if subject is None:
+        duck.execute("CREATE VIEW t AS FROM written")
+    else:
+        duck.read_parquet(str(subject)).create_view("whose")
+        duck.execute("CREATE VIEW t AS SELECT * FROM written POSITIONAL JOIN whose")
+    return duck
+
+
+def _is_parquet(file: Path) -> bool:
+    try:
+        pq.read_metadata(file)
+    except Exception:  # what pyarrow raises for another format is not one type
+        return False
+    return True
+
+
+def _histograms(duck: duckdb.DuckDBPyConnection, keys: str, column: str, subjects: bool) -> Iterator[Counter[str | None]]:
+    """How often each class holds each value: subjects where they are known, else rows."""
+    name = _quoted(column)
+    many = "count(DISTINCT __subject) + count(*) FILTER (__subject IS NULL)" if subjects else "count(*)"
+    cursor = duck.execute(f"SELECT {keys}, {name}::VARCHAR, {many} FROM t GROUP BY ALL ORDER BY {keys}")  # noqa: S608
+    last, counts = None, Counter[str | None]()
+    while rows := cursor.fetchmany(10_000):
+        for *key, value, number in rows:
+            if key != last and counts:
+                yield counts
+                counts = Counter()
+            last = key
+            counts[value] += number
+    if counts:
+        yield counts
+
+
+def _diverse(variant: str, numbers: tuple[float, ...], counts: Counter[str | None]) -> bool:
+    total = counts.total()
+    if variant == "distinct":
+        return len(counts) >= numbers[0]
+    if variant == "entropy":
+        return -sum(n / total * math.log(n / total) for n in counts.values()) >= math.log(numbers[0]) - 1e-6
+    c, l = numbers  # noqa: E741
+    ranked = sorted(counts.values(), reverse=True)
+    return ranked[0] < c * sum(ranked[int(l) - 1 :])
+
+
+class _Distance:
+    """The earth mover's distance of a class's values from the whole table's, by its definition."""
+
+    def __init__(self, distance: str, column: str, wanted: Wanted) -> None:
+        self.distance = distance
+        self.whole = (wanted.whole or {})[column]
+        self.ranks = (wanted.ranks or {}).get(column, ())
+        self.paths = (wanted.paths or {}).get(column, {})
+
+    def __call__(self, counts: Counter[str | None]) -> float:
+        total, everyone = counts.total(), sum(self.whole.values())
+        apart = {value: counts[value] / total - number / everyone for value, number in self.whole.items()}
+        if self.distance == "ordered":
+            moved, carried = 0.0, 0.0
+            for value in self.ranks:
+                carried += apart[value]
+                moved += abs(carried)
+            return moved / max(len(self.ranks) - 1, 1)
+        if self.distance == "hierarchical":
+            return self._through(apart)
+        return sum(abs(difference) for difference in apart.values()) / 2
+
+    def _through(self, apart: dict[str | None, float]) -> float:
+        height = len(next(iter(self.paths.values()))) - 1
+        total = 0.0
+        for level in range(1, height + 1):
+            over: dict[str | None, float] = defaultdict(float)
+            under: dict[str | None, float] = defaultdict(float)
+            children: dict[tuple[str | None, str | None], float] = defaultdict(float)
+            for value, difference in apart.items():
+                children[self.paths[value][level], self.paths[value][level - 1]] += difference
+            for (parent, _), extra in children.items():
+                (over if extra > 0 else under)[parent] += abs(extra)
+            total += level / height * sum(min(over[parent], under[parent]) for parent in over)
+        return total
+
+
+def _quoted(name: str) -> str:
+    escaped = name.replace('"', '""')
+    return f'"{escaped}"'
