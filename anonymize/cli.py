@@ -12,6 +12,7 @@ import click
 
 from anonymize import __version__
 from anonymize.errors import AnonymizeError, without_values
+from anonymize.generalizing import generalize_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -147,6 +148,9 @@ def runs_command(policy_file: Path) -> None:
 
     for found in running.history(load(policy_file)):
         click.echo(found)
+
+
+cli.add_command(generalize_command)
 
 
 def main() -> None:
