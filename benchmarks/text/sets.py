@@ -1,0 +1,58 @@
+"""The sets of texts that are measured: two that stand in the data folder, and three that the maker writes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.text.maker import make
+from benchmarks.text.score import IGNORED
+
+Documents = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Set:
+    """read: (number of documents, seed) -> documents with id, text, spans and, for notes, record; ignored: labels that are no PHI here."""
+
+    name: str
+    about: str
+    read: Callable[[int, int], Documents]
+    ignored: frozenset[str] = IGNORED
+
+
+def _file(name: str) -> Callable[[int, int], Documents]:
+    def read(n: int, seed: int) -> Documents:  # noqa: ARG001
+        beside = Path(__file__).resolve().parents[3] / "shared" / "data"
+        path = Path(os.environ.get("ANONYMIZE_DATA", beside)) / "notes" / name
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is no file; set ANONYMIZE_DATA to the folder of real data")
+        return list(read_jsonl(path))
+
+    return read
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """The documents of a file, one JSON object a line."""
+    with path.open(encoding="utf-8") as lines:
+        yield from (json.loads(line) for line in lines if line.strip())
+
+
+SETS = {
+    one.name: one
+    for one in (
+        Set("clin_dev", "role-played visits (ACI-Bench), surrogate PHI; rules were tuned on it", _file("clin_dev.jsonl")),
+        Set("dev", "made notes, the forms that rules may be tuned on", lambda n, seed: make("dev", n, seed)),
+        Set("holdout", "made notes with names, forms and text that the dev set has not", lambda n, seed: make("holdout", n, seed)),
+        Set("questions", "clinicians' short questions, hold-out forms", lambda n, seed: make("holdout", 2 * n, seed, ("question",))),
+        Set(
+            "general", "general sentences (presidio-research)", _file("presidio_research_v2.jsonl"),
+            # Jobs, nationalities and religions are not among HIPAA's identifiers.
+            IGNORED | {"TITLE", "NRP"},
+        ),
+    )
+}  # fmt: skip
