@@ -1,7 +1,7 @@
 """A small language of forms: templates with slots, held in banks, of which a third is kept for the hold-out alone.
 
 A bank is a section of a text file under `data/`: a line `[name]`, then a form a line (`;;` begins a comment; a bank whose name begins
-with `note_` holds blocks, parted by a line `---`). In a form
+with `note_` holds blocks, parted by a line `---`). A form that begins with `5* ` is drawn five times as often as one without. In a form
 
 - `{bank}` is a form of another bank, `{a|b|c}` one of some words, `{#4}` digits, `{@2}` capital letters, `{n 60 100}` a number;
 - `{%B %-d}` is the current day in strftime's codes, with `%o` for 1st, 2nd, and `%E` for English words (`fourth`);
@@ -44,10 +44,16 @@ def banks() -> dict[str, tuple[str, ...]]:
         for name, body in re.findall(r"(?ms)^\[([a-z0-9_]+)\]\n(.*?)(?=^\[[a-z0-9_]+\]\n|\Z)", file.read_text(encoding="utf-8")):
             lines = [line for line in body.split("\n") if not line.startswith(";;")]
             forms = _blocks(lines) if name.startswith("note_") else [line for line in lines if line.strip()]
-            if name in found or not forms:
-                raise ValueError(f"{file.name}: bank [{name}] stands {'twice' if name in found else 'empty'}")
-            found[name] = tuple(dict.fromkeys(form.replace("\\n", "\n").replace("\\t", "\t") for form in forms))
+            if name in found or not forms or len(set(forms)) < len(forms):
+                raise ValueError(f"{file.name}: bank [{name}] stands twice, empty or holds a form twice")
+            found[name] = tuple(form.replace("\\n", "\n").replace("\\t", "\t") for form in forms)
     return found
+
+
+def weighed(form: str) -> tuple[int, str]:
+    """A form's weight and the form without it."""
+    match = re.match(r"(\d+)\* ", form)
+    return (int(match[1]), form[match.end() :]) if match else (1, form)
 
 
 def _blocks(lines: list[str]) -> list[str]:
@@ -56,7 +62,7 @@ def _blocks(lines: list[str]) -> list[str]:
 
 def kept_back(forms: tuple[str, ...]) -> frozenset[str]:
     """The third of some forms (by their hash, none of fewer than three) that only the hold-out uses."""
-    ordered = sorted(forms, key=lambda form: hashlib.sha256(form.encode()).digest())
+    ordered = sorted(forms, key=lambda form: hashlib.sha256(weighed(form)[1].encode()).digest())
     return frozenset(ordered[: len(forms) // 3])
 
 
@@ -70,19 +76,19 @@ def _parted(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def pick(name: str, split: str, rng: random.Random) -> str:
     """A form of a bank: `dev` never sees what is kept back, `holdout` draws every second form from it."""
     shared, kept = _parted(name)
-    return rng.choice(kept if split == "holdout" and kept and rng.random() < 0.5 else shared)
+    drawn = [weighed(form) for form in (kept if split == "holdout" and kept and rng.random() < 0.5 else shared)]
+    return rng.choices([form for _, form in drawn], [weight for weight, _ in drawn])[0]
 
 
 def pick_many(name: str, split: str, n: int, rng: random.Random) -> list[str]:
-    """n different forms of a bank, or all that there are."""
+    """n different forms of a bank, or all that there are; of the hold-out's, half are kept back."""
     shared, kept = _parted(name)
-    if split != "holdout" or not kept:
-        return rng.sample(shared, min(n, len(shared)))
-    halves = [rng.sample(kept, min((n + rng.randint(0, 1)) // 2, len(kept)))]
-    halves.append(rng.sample(shared, min(n - len(halves[0]), len(shared))))
-    drawn = halves[0] + halves[1]
+    if split != "holdout":
+        kept = ()
+    drawn = rng.sample(kept, min((n + rng.randint(0, 1)) // 2, len(kept)))
+    drawn += rng.sample(shared, min(n - len(drawn), len(shared)))
     rng.shuffle(drawn)
-    return drawn
+    return [weighed(form)[1] for form in drawn]
 
 
 def tokens(template: str) -> Iterator[tuple[str, str, str]]:

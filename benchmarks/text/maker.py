@@ -16,7 +16,6 @@ ORDINALS = ("zeroth first second third fourth fifth sixth seventh eighth ninth t
             "eighteenth nineteenth twentieth").split()  # fmt: skip
 TENS = {9: "ninety", 10: "one hundred"}
 UNITS = ("", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-LINE = 500
 
 
 def make(split: str, n: int, seed: int, kinds: Iterable[str] = ()) -> list[dict[str, Any]]:
@@ -75,8 +74,8 @@ class Note:
     def slot(self, name: str, form: str) -> list[Piece]:
         """What stands for a slot."""
         command, _, rest = name.partition(" ")
-        if name.startswith("%"):
-            return [Piece(self._dated(name))]
+        if name.startswith(("%", "+%")):
+            return [Piece(self._dated(name.lstrip("+"), self.day + dt.timedelta(days=3 if name[0] == "+" else 0)))]
         if command in ("para", "list"):
             return self._many(command, rest)
         if command == "n":
@@ -146,8 +145,7 @@ class Note:
         years = self.today.year - self.subject.person.born.year - 1
         return [Piece(str(years), "AGE_OVER_89" if years > 89 else "AGE", form)]
 
-    def _dated(self, codes: str) -> str:
-        day = self.day
+    def _dated(self, codes: str, day: dt.date) -> str:
         ordinal = f"{day.day}{'th' if 10 < day.day < 20 else {1: 'st', 2: 'nd', 3: 'rd'}.get(day.day % 10, 'th')}"
         word = ORDINALS[day.day] if day.day <= 20 else ("thirtieth" if day.day == 30 else f"{'twenty' if day.day < 30 else 'thirty'}-{ORDINALS[day.day % 10]}")
         return day.strftime(codes.replace("%o", ordinal).replace("%E", word))
@@ -165,7 +163,7 @@ class Note:
         about = subject.person.sex == "F"
         years = self.today.year - subject.person.born.year - 1
         values = {
-            "given": person.given, "family": person.family, "middle": person.middle, "nick": person.nick or person.given,
+            "given": person.given, "family": person.family, "middle": person.middle, "nick": person.nick or person.middle,
             "g": person.given[0], "m": person.middle[0], "f": person.family[0],
             "GIVEN": person.given.upper(), "FAMILY": person.family.upper(), "MIDDLE": person.middle.upper(),
             "given_s": _plain(person.given), "family_s": _plain(person.family), "g_s": _plain(person.given)[:1],
