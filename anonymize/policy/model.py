@@ -101,8 +101,8 @@ class Rule(Checked):
     """One column's role, method and options.
 
     Short form, a string: `ROLE [METHOD] [ARGUMENT]`. The argument is the hierarchy of `generalize`, the kind of PHI of `pseudonym`,
-    `redact`, `surrogate` and `drop`, and the digits of `round`: `quasi us-zip3`, `identifier pseudonym mrn`, `identifier drop name`,
-    `date shift`, `text`, `plain round 1`, `drop`.
+    `redact`, `surrogate` and `drop`, the digits of `round`, and the form of `scrub`: `quasi us-zip3`, `identifier pseudonym mrn`,
+    `identifier drop name`, `date shift`, `text`, `text rtf`, `plain round 1`, `drop`.
     """
 
     role: Role
@@ -126,7 +126,7 @@ class Rule(Checked):
     bottom: Number | None = None
     """`code`: values over `top` become `top`, under `bottom` become `bottom`."""
     format: str | None = None
-    """A strptime format, where a date column holds text."""
+    """A strptime format, where a date column holds text; of a text, one of FORMS where its signs do not tell (default: they do)."""
     type: Literal["string", "int64", "float64", "bool", "date", "timestamp"] | None = None
     """What the source's values are read as; default: what the source says."""
     rename: str | None = None
@@ -168,6 +168,8 @@ class Rule(Checked):
             raise ValueError(f"role '{self.role}' has no method '{self.method}'. It has: {', '.join(allowed)}")
         if self.method is Method.GENERALIZE and not self.hierarchy:
             raise ValueError("a quasi-identifier needs a hierarchy, for example 'quasi age' or 'quasi flat'")
+        if self.method is Method.SCRUB and self.format is not None and self.format not in FORMS:
+            raise ValueError(f"a text has no form '{self.format}'. It has: {', '.join(FORMS)}")
         if self.method is Method.ROUND and self.digits is None:
             raise ValueError("'round' needs the decimal digits to keep, for example 'plain round 1'")
         if self.method is Method.CODE and self.top is None and self.bottom is None:
@@ -194,9 +196,12 @@ OPTION_OF: dict[str, tuple[Method, ...]] = {
     "digits": (Method.ROUND,),
     "top": (Method.CODE,),
     "bottom": (Method.CODE,),
-    "format": (Method.SHIFT, Method.YEAR),
+    "format": (Method.SHIFT, Method.YEAR, Method.SCRUB),
 }
 
+
+#: What a text column's cells are; `auto` goes by the signs in each.
+FORMS = ("auto", "plain", "html", "xml", "cda", "rtf", "base64")
 
 #: The option that a method's argument stands for in the short form.
 ARGUMENT: dict[Method, str] = {
@@ -206,6 +211,7 @@ ARGUMENT: dict[Method, str] = {
     Method.SURROGATE: "kind",
     Method.DROP: "kind",
     Method.ROUND: "digits",
+    Method.SCRUB: "format",
 }
 
 

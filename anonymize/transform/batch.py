@@ -54,7 +54,7 @@ class Deidentify:
         for name, rule in self.rules:
             column = batch[name]
             if rule.method is Method.SCRUB:
-                column = self._scrub(column, batch, offset, counts)
+                column = self._scrub(column, batch, offset, counts, rule.format or "auto")
             else:
                 column = SPECS[rule.method].apply(column, Context(self.key, name == self.subject, offset), rule)
             columns[rule.rename or name] = column
@@ -72,17 +72,17 @@ class Deidentify:
         """Whether a column is free text, so that the subject's identifiers are needed beside it."""
         return any(rule.method is Method.SCRUB for _, rule in self.rules)
 
-    def _scrub(self, column: pa.Array, batch: pa.RecordBatch, offset: pa.Array, counts: list[dict[str, int]]) -> pa.Array:
+    def _scrub(self, column: pa.Array, batch: pa.RecordBatch, offset: pa.Array, counts: list[dict[str, int]], declared: str) -> pa.Array:
         from anonymize.detect.registry import build
-        from anonymize.transform.text import scrub
+        from anonymize.transform.structured import scrub_structured
 
-        texts = [text or "" for text in column.to_pylist()]
         records = _records(batch)
-        findings = build(self.text).find(texts, records)
         days = offset.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64) if self.text.dates == "shift" else None
-        scrubbed, found = scrub(
+        scrubbed, found = scrub_structured(
             column,
-            findings,
+            build(self.text),
+            records,
+            declared=declared,
             shift_days=days,
             ages_in=self.text.ages_in,
             replace=self.text.replace,

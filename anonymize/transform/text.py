@@ -13,6 +13,7 @@ from presidio_anonymizer.operators import Operator, OperatorType
 from anonymize.detect.base import Finding
 from anonymize.keys import Key
 from anonymize.policy.model import Kind
+from anonymize.transform.markup import Unwrapped
 from anonymize.transform.surrogates import surrogate
 from anonymize.transform.written_dates import shift_written, year_written
 
@@ -69,6 +70,7 @@ def scrub(
     key: Key | None = None,
     subjects: pa.Array | None = None,
     names: Sequence[frozenset[str]] | None = None,
+    unwrapped: Sequence[Unwrapped] | None = None,
 ) -> tuple[pa.Array, list[dict[str, int]]]:
     """Replace every finding; all other characters stay.
 
@@ -76,6 +78,7 @@ def scrub(
     by how much dates move; ages_in: a year: dates are cut to their year, and to a tag where it tells an age over 89 then; with neither, and
     where nobody can say what a date becomes, it is a tag;
     replace: `tags` or `surrogates` (which need `key`, and `subjects`: string, length n); names: of each text's subject, lower case words.
+    unwrapped: of each text, where the findings are those of its plain text.
     Returns the scrubbed texts, and the number of findings a kind in each. Raises ValueError where surrogates are asked for without a key.
     """
     if replace == "surrogates" and key is None:
@@ -89,21 +92,23 @@ def scrub(
     for index, (text, found) in enumerate(zip(texts.to_pylist(), findings, strict=True)):
         days = int(shift_days[index]) if shift_days is not None else 0
         given = {**every, "days": days, "subject": whose[index] or "", "names": names[index] if names else frozenset()}
-        scrubbed.append(None if text is None else _replaced(text, found, operator, given))
+        source = unwrapped[index] if unwrapped is not None else Unwrapped(text or "")
+        scrubbed.append(None if text is None else _replaced(source, found, operator, given))
         counts.append(_counted(found) if text is not None else {})
     return pa.array(scrubbed, pa.string()), counts
 
 
-def _replaced(text: str, findings: Sequence[Finding], operator: Operator, given: dict[str, Any]) -> str:
+def _replaced(source: Unwrapped, findings: Sequence[Finding], operator: Operator, given: dict[str, Any]) -> str:
     """Presidio's engine copies the whole text at each replacement; this joins the pieces once, so that a long note costs its length."""
-    pieces, position = [], 0
+    text = source.text
+    edits = []
     for finding in findings:
-        pieces.append(text[position : finding.start])
         # The day of birth goes, or the text would tell the age more exactly than the columns do.
         closed = {"days": 0, "ages_in": None} if finding.kind is Kind.DATE and _of_birth(text, finding) else {}
-        pieces.append(operator.operate(text[finding.start : finding.end], {**given, **closed, "kind": finding.kind}))
-        position = finding.end
-    return "".join([*pieces, text[position:]])
+        instead = operator.operate(text[finding.start : finding.end], {**given, **closed, "kind": finding.kind})
+        edits.append((finding.start, finding.end, instead))
+    known = [operator.operate(one.value, {**given, "kind": one.kind}) for one in source.known]
+    return source.wrap(edits, known)
 
 
 def _rewritten(date: str, days: int, ages_in: int | None) -> str | None:

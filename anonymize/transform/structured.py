@@ -1,0 +1,131 @@
+"""Texts of any form scrubbed as what they say: unwrapped, searched in batches, replaced, wrapped again, and searched once more."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from anonymize.detect.base import Finding, Identifier, TextDetector
+from anonymize.policy.model import Kind
+from anonymize.transform.markup import Unwrapped, unreadable_tag, unwrap
+from anonymize.transform.text import scrub
+
+Records = Sequence[Sequence[Identifier]]
+#: How often what was found before and stands in the result is taken out, before the text is held back.
+ROUNDS = 2
+_BROKEN = "markup"
+
+
+def find_in_source(
+    detector: TextDetector, texts: Sequence[str], records: Records | None = None, *, declared: str = "auto"
+) -> list[list[Finding]]:
+    """For each text its findings, sorted, not overlapping, with the offsets of the text as it is: `Smi</b>th` where a tag divides a name.
+
+    Comments, scripts, hidden text and the header of a CDA document are not searched, since they never leave; a text that cannot be read has
+    no findings.
+    """
+    unwrapped = [unwrap(text, declared=declared) for text in texts]
+    found = _find(detector, unwrapped, records)
+    return [_at_source(one, findings) if one.layers else findings for one, findings in zip(unwrapped, found, strict=True)]
+
+
+def _at_source(unwrapped: Unwrapped, findings: Sequence[Finding]) -> list[Finding]:
+    at_source = [Finding(kind, start, end, 1.0, "markup") for kind, start, end in unwrapped.told()]
+    for finding in findings:
+        pieces = unwrapped.origins(finding.start, finding.end)
+        if pieces:
+            start, end = min(low for low, _ in pieces), max(high for _, high in pieces)
+            at_source.append(Finding(finding.kind, start, end, finding.score, finding.detector))
+    merged: list[Finding] = []
+    for finding in sorted(at_source, key=lambda one: (one.start, -one.end)):
+        last = merged[-1] if merged else None
+        if last is None or finding.start >= last.end:
+            merged.append(finding)
+            continue
+        surest = max(last, finding, key=lambda one: one.score)
+        merged[-1] = Finding(surest.kind, last.start, max(last.end, finding.end), surest.score, surest.detector)
+    return merged
+
+
+def scrub_structured(
+    texts: pa.Array, detector: TextDetector, records: Records | None = None, *, declared: str = "auto", **how: Any
+) -> tuple[pa.Array, list[dict[str, int]]]:
+    """Scrub texts of any form. how: as for `text.scrub`.
+
+    texts: string, length n, null stays null; records: each text's subject's own identifiers, length n; declared: `auto`, or what the policy
+    says that the texts are. Returns the texts in the form that they came in, and the number of findings a kind in each, what could not be
+    read as `unreadable-pdf`, `unreadable-image` …
+
+    A text that was unwrapped is unwrapped and searched once more when it is wrapped; nothing that was found before stands in it, or it is held
+    back (`unreadable-markup`).
+    """
+    unwrapped = [unwrap(text or "", declared=declared) for text in texts.to_pylist()]
+    findings = _find(detector, unwrapped, records)
+    scrubbed, counts = scrub(texts, findings, unwrapped=unwrapped, **how)
+    taken = [unwrapped[index].removed if text is not None else Counter[str]() for index, text in enumerate(texts.to_pylist())]
+    for count, more in zip(counts, taken, strict=True):
+        for kind, number in more.items():
+            count[kind] = count.get(kind, 0) + number
+    if not any(one.layers and one.unreadable is None for one in unwrapped):
+        return scrubbed, counts
+    return _searched_again(scrubbed, counts, detector, records, declared, unwrapped, findings, how)
+
+
+def _find(detector: TextDetector, unwrapped: Sequence[Unwrapped], records: Records | None) -> list[list[Finding]]:
+    own = records if records is not None else [()] * len(unwrapped)
+    return detector.find([one.text for one in unwrapped], [[*record, *one.identifiers] for record, one in zip(own, unwrapped, strict=True)])
+
+
+def _searched_again(
+    scrubbed: pa.Array,
+    counts: list[dict[str, int]],
+    detector: TextDetector,
+    records: Records | None,
+    declared: str,
+    unwrapped: Sequence[Unwrapped],
+    findings: Sequence[Sequence[Finding]],
+    how: dict[str, Any],
+) -> tuple[pa.Array, list[dict[str, int]]]:
+    texts: list[str | None] = scrubbed.to_pylist()
+    open_ = [index for index, one in enumerate(unwrapped) if one.layers and one.unreadable is None and texts[index] is not None]
+    before = {index: _spelled(unwrapped[index].text, findings[index]) for index in open_}
+    own = {index: [*(records[index] if records is not None else ()), *unwrapped[index].identifiers] for index in open_}
+    for last in [False] * ROUNDS + [True]:
+        again = {index: unwrap(str(texts[index]), declared=declared) for index in open_}
+        found = dict(zip(open_, detector.find([again[index].text for index in open_], [own[index] for index in open_]), strict=True))
+        left = {i: [f for f in found[i] if _stood(again[i].text, f, before[i])] for i in open_ if again[i].unreadable is None}
+        open_ = [index for index in open_ if again[index].unreadable is not None or left[index]]
+        if not open_:
+            break
+        for index in open_:
+            if last or again[index].unreadable is not None:
+                texts[index] = unreadable_tag(_BROKEN)
+                counts[index][f"unreadable-{_BROKEN}"] = 1
+            else:
+                one = {name: _only(value, index) for name, value in how.items()}
+                texts[index] = scrub(pa.array([texts[index]], pa.string()), [left[index]], unwrapped=[again[index]], **one)[0][0].as_py()
+        open_ = [index for index in open_ if texts[index] != unreadable_tag(_BROKEN)]
+    return pa.array(texts, pa.string()), counts
+
+
+def _only(value: Any, index: int) -> Any:
+    """Of what is given for each text, that of one."""
+    return value if isinstance(value, str) or not hasattr(value, "__getitem__") else value[index : index + 1]
+
+
+def _spelled(text: str, findings: Sequence[Finding]) -> frozenset[str]:
+    """What was found, without regard to case and signs. Dates and ages are not of it: one that moved may be another that was."""
+    return frozenset(filter(None, (_bare(text, one) for one in findings if one.kind not in (Kind.DATE, Kind.AGE))))
+
+
+def _stood(text: str, finding: Finding, before: frozenset[str]) -> bool:
+    return finding.kind not in (Kind.DATE, Kind.AGE) and _bare(text, finding) in before
+
+
+def _bare(text: str, finding: Finding) -> str:
+    bare = re.sub(r"[\W_]+", " ", text[finding.start : finding.end]).strip().casefold()
+    return bare if len(bare) > 1 else ""
