@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from anonymize.run import Counts, Run
+
+UNREADABLE = "unreadable-"
+"""Before the kind of a file that stood in a text, among the findings."""
 
 
 def text(run: Run) -> str:
@@ -28,14 +32,20 @@ def _counts(run: Run) -> list[str]:
         numbers = [came.get("rows"), came.get("quarantined"), left.get("suppressed"), left.get("held_back"), left.get("rows")]
         widths = (12, 13, 12, 11, 12)
         lines.append(f"{table:<20}" + "".join(f"{_number(n):>{w}}" for n, w in zip(numbers, widths, strict=True)))
-    found = ", ".join(f"{kind} {number:,}" for kind, number in findings.most_common()) or "none"
-    lines += ["", f"PHI found in free text: {found}"]
+    unreadable = {kind.removeprefix(UNREADABLE): number for kind, number in findings.most_common() if kind.startswith(UNREADABLE)}
+    lines += ["", f"PHI found in free text: {_told({kind: n for kind, n in findings.most_common() if not kind.startswith(UNREADABLE)})}"]
+    if unreadable:
+        lines.append(f"could not be read, so did not leave: {_told(unreadable)}")
     together = run.record.get("generalize") or {}
     if "k" in together:
         lines.append(f"k-anonymity: asked for {run.policy.privacy.k}, reached {together['k']}; {together['suppressed']:,} rows suppressed")
     gates = (run.record.get("judged") or {}).get("gates", [])
     lines += [f"gate {gate['gate']}: {'passed' if gate['passed'] else 'FAILED'} ({'; '.join(gate['words'][:2])})" for gate in gates]
     return lines
+
+
+def _told(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{kind} {number:,}" for kind, number in counts.items()) or "none"
 
 
 def _number(value: object) -> str:

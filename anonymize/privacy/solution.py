@@ -82,9 +82,7 @@ def make_solution(judge: Judge, hierarchies: Mapping[str, Hierarchy], verdict: V
     return Solution(hierarchies, levels, keys, loss, reached, int(occupied.sum()), verdict.suppressed, judge.checks)
 
 
-def _keys(
-    encoded: Encoded, hierarchies: Mapping[str, Hierarchy], ids: np.ndarray, count: int, kept: np.ndarray, node: Node
-) -> pa.Array:
+def _keys(encoded: Encoded, hierarchies: Mapping[str, Hierarchy], ids: np.ndarray, count: int, kept: np.ndarray, node: Node) -> pa.Array:
     """The key of each kept class, from one tuple of it."""
     from anonymize.privacy import kernels
 

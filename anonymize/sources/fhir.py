@@ -6,8 +6,6 @@ paths that it has, and a line that is no resource is quarantined.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import dataclasses
 import json
 import re
@@ -26,6 +24,8 @@ from anonymize.policy.nearest import nearest
 from anonymize.sources.base import ROW, Malformed
 from anonymize.sources.conform import convert, wanted_types
 from anonymize.sources.files import json_lines
+from anonymize.transform.markup import unreadable_tag
+from anonymize.transform.markup.encoded import Base64Layer, decode
 
 BATCH_ROWS = 5_000
 BATCH_BYTES = 16 << 20
@@ -244,12 +244,12 @@ def reference_id(reference: str) -> str:
     return re.sub(r"/_history/.*$", "", reference).rpartition("/")[2].rpartition(":")[2]
 
 
-def _decoded(data: str) -> str | None:
-    """An attachment's text. What is no base64 or no UTF-8 cannot be scrubbed, so it does not leave."""
-    try:
-        return base64.b64decode(data, validate=False).decode("utf-8")
-    except (binascii.Error, UnicodeDecodeError):
-        return None
+def _decoded(data: str) -> str:
+    """An attachment's text. What is none (a PDF, broken base64) cannot be scrubbed: a tag stands for it, which `scrub` counts."""
+    if not data.strip():
+        return data
+    found = decode(data, declared=True)
+    return found.text if isinstance(found, Base64Layer) else unreadable_tag(found or "base64")
 
 
 def _batch(rows: list[int], values: list[list[str | None]], names: list[str]) -> pa.RecordBatch:

@@ -13,7 +13,7 @@ from presidio_anonymizer.operators import Operator, OperatorType
 from anonymize.detect.base import Finding
 from anonymize.keys import Key
 from anonymize.policy.model import Kind
-from anonymize.transform.markup import Unwrapped
+from anonymize.transform.markup import Known, Unwrapped
 from anonymize.transform.surrogates import surrogate
 from anonymize.transform.written_dates import shift_written, year_written
 
@@ -94,7 +94,7 @@ def scrub(
         given = {**every, "days": days, "subject": whose[index] or "", "names": names[index] if names else frozenset()}
         source = unwrapped[index] if unwrapped is not None else Unwrapped(text or "")
         scrubbed.append(None if text is None else _replaced(source, found, operator, given))
-        counts.append(_counted(found) if text is not None else {})
+        counts.append(_counted([*found, *source.known]) if text is not None else {})
     return pa.array(scrubbed, pa.string()), counts
 
 
@@ -122,7 +122,7 @@ def _of_birth(text: str, finding: Finding) -> bool:
     return "own-record" in finding.detector.split("+") or _BIRTH.search(text, max(0, finding.start - 24), finding.start) is not None
 
 
-def _counted(findings: Sequence[Finding]) -> dict[str, int]:
+def _counted(findings: Sequence[Finding | Known]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for finding in findings:
         counts[finding.kind.value] = counts.get(finding.kind.value, 0) + 1

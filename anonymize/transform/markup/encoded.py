@@ -22,6 +22,7 @@ LEAST = 16
 #: From so many signs on, what looks like base64 and cannot be read does not leave.
 LONG = 120
 _BODY = re.compile(r"\s*([A-Za-z0-9+/_-]+(?:\r?\n[A-Za-z0-9+/_-]+)*={0,2})\s*")
+_LOOSE = re.compile(r"\s*([A-Za-z0-9+/_\s-]*[A-Za-z0-9+/_-]\s*={0,2})\s*")
 _DATA = re.compile(r"\s*data:([\w.+-]+/[\w.+-]+)?((?:;[\w-]+=[^;,\s]*)*)(;base64)?,", re.IGNORECASE)
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"%PDF", "pdf"),
@@ -62,17 +63,17 @@ def kind_of(data: bytes) -> str | None:
     return None
 
 
-def decoded_text(data: bytes) -> tuple[str, str] | None:
-    """Bytes as text, with the name of the encoding; None where they are none: signs of control, or too few letters for Latin-1."""
+def decoded_text(data: bytes, *, strict: bool = False) -> tuple[str, str] | None:
+    """Bytes as text, with the name of the encoding; None where they are none: signs of control (strict: one), too few letters for Latin-1."""
     for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
         if data.startswith(mark):
             text = _decoded(data, encoding)
-            return (text, "utf-16-le" if mark == b"\xff\xfe" else "utf-16-be") if text is not None and _readable(text) else None
+            return (text, "utf-16-le" if mark == b"\xff\xfe" else "utf-16-be") if text is not None and _readable(text, strict) else None
     text = _decoded(data, "utf-8")
     if text is not None:
-        return (text, "utf-8") if _readable(text) else None
+        return (text, "utf-8") if _readable(text, strict) else None
     text = _decoded(data, "cp1252")
-    if text is None or not _readable(text):
+    if text is None or not _readable(text, strict):
         return None
     plain = sum(sign.isascii() for sign in text[:4096])
     return (text, "cp1252") if plain >= 0.85 * len(text[:4096]) else None
@@ -85,8 +86,10 @@ def _decoded(data: bytes, encoding: str) -> str | None:
         return None
 
 
-def _readable(text: str) -> bool:
-    return _CONTROLS.search(text) is None
+def _readable(text: str, strict: bool) -> bool:
+    if _CONTROLS.search(text) is None:
+        return True
+    return not strict and "\0" not in text and len(_CONTROLS.findall(text)) <= 2 + len(text) // 200
 
 
 def unreadable_text(text: str) -> str | None:
@@ -155,11 +158,11 @@ def decode(source: str, *, declared: bool = False) -> Base64Layer | str | None:
     Undeclared, a text of at least LEAST signs counts where it decodes to text or to a known kind of file; of LONG signs, and of all kinds of
     letters, where it decodes to anything, or is broken.
     """
-    match = _BODY.fullmatch(source)
+    match = _BODY.fullmatch(source) or (_LOOSE.fullmatch(source) if declared else None)
     if match is None:
         return "base64" if declared and source.strip() else None
     body = match.group(1)
-    lines = [line.rstrip("\r") for line in body.split("\n")]
+    lines = body.split()
     if not declared and (len(body) < LEAST or not _even(lines)):
         return None
     bare = "".join(lines)
@@ -172,7 +175,7 @@ def decode(source: str, *, declared: bool = False) -> Base64Layer | str | None:
     kind = kind_of(data)
     if kind is not None and (long or len(data) >= 12):
         return kind
-    found = decoded_text(data)
+    found = decoded_text(data, strict=not long)
     if found is None:
         return "binary" if long else None
     text, encoding = found
@@ -207,8 +210,9 @@ def _layer(source: str, at: int, body: str, lines: Sequence[str], data: bytes, t
     layer = Base64Layer(text=text, encoding=encoding, mark=mark, span=(at, at + len(body)))
     if len(lines) > 1:
         signs = np.frombuffer(source[at : at + len(body)].encode("ascii"), np.uint8)
-        layer.places = at + np.flatnonzero((signs != 10) & (signs != 13)).astype(np.int64)
-        layer.width, layer.newline = len(lines[0]), "\r\n" if "\r\n" in body else "\n"
+        layer.places = at + np.flatnonzero(~np.isin(signs, (9, 10, 11, 12, 13, 32))).astype(np.int64)
+        if _even(lines):
+            layer.width, layer.newline = len(lines[0]), "\r\n" if "\r\n" in body else "\n"
     if len(text.encode(encoding)) != len(text):
         layer.bytes_before = _bytes_before(text, encoding)
     layer.url_safe = "-" in body or "_" in body

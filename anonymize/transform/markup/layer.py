@@ -287,7 +287,7 @@ class Builder:
 
     def shown(self, text: str, at: int) -> None:
         """A blank or a line end that only the form shows; none twice."""
-        if not self.last.isspace() or (text == "\n" and self.last != "\n"):
+        if not self.last.isspace() or (text == "\n" and self.last != "\n") or (text == "\t" and self.last == " "):
             self.stand(text, at, at)
 
     def part(self, unwrapped: Unwrapped, start: int, end: int) -> None:

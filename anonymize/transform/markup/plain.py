@@ -33,6 +33,8 @@ def peel(source: str) -> Layer | None:
         else:
             builder.shown(" ", match.start())
             builder.cut(match.start(), match.end(), unreadable_tag(kind), kind=f"unreadable-{kind}")
+    if position == 0:
+        return None
     builder.copy(source, position, len(source))
     return builder.done()
 

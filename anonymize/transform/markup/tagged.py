@@ -32,6 +32,7 @@ _ONE = re.compile(r"""[\s/]*(?P<name>[^\s=<>"'/]+)(?:\s*=\s*(?:"(?P<double>[^"]*
 _NEXT = re.compile(r"[<&]|[^\S ]\s*| \s+")
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7};?|#[xX][0-9a-fA-F]{1,6};?|[A-Za-z][A-Za-z0-9]{1,31};?)")
 _DOCTYPE = re.compile(r"<!DOCTYPE\s+[\w:.-]+(?:\s+(?:PUBLIC|SYSTEM)(?:\s+(?:\"[^\"<>\[]*\"|'[^'<>\[]*'))*)?\s*>", re.IGNORECASE)
+_INTERNAL = re.compile(r"<!ENTITY\s|<!DOCTYPE\s[^>\[]*\[", re.IGNORECASE)
 _HIDDEN = re.compile(
     r"display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)|font-size\s*:\s*0(?![.\d]*[1-9])|mso-hide\s*:\s*all", re.IGNORECASE
 )
@@ -104,6 +105,8 @@ def recognize(source: str) -> str | None:
     """`html`, `xml` or `cda`; None where a text has no sign of them: `BP <120`, `a <b and >c` and `AT&T` are plain text."""
     if "<" not in source and "&" not in source:
         return None
+    if _INTERNAL.search(source, 0, 10_000) is not None:
+        return "xml"
     root = _TAG.match(source, _prolog_end(source))
     if root is not None and not root["close"]:
         name = _local(root["name"])
@@ -137,7 +140,7 @@ def _prolog_end(source: str) -> int:
 
 def unwrap_tagged(source: str, form: str) -> Layer | str:
     """A document as a layer; or, where it declares entities of its own, the kind of what cannot be read."""
-    if re.search(r"<!ENTITY", source[:100_000], re.IGNORECASE) or re.search(r"<!DOCTYPE[^>]*\[", source[:100_000], re.IGNORECASE):
+    if _INTERNAL.search(source):
         return "xml-entities"
     return _Reader(source, form).read()
 
