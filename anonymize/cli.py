@@ -13,6 +13,7 @@ import click
 from anonymize import __version__
 from anonymize.errors import AnonymizeError, without_values
 from anonymize.generalizing import generalize_command
+from anonymize.texts import explain_command, find_phi_command, scrub_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -150,7 +151,8 @@ def runs_command(policy_file: Path) -> None:
         click.echo(found)
 
 
-cli.add_command(generalize_command)
+for command in (generalize_command, find_phi_command, scrub_command, explain_command):
+    cli.add_command(command)
 
 
 def main() -> None:

@@ -121,7 +121,7 @@ def _named(found: str, words: Sequence[str], finding: Finding, *, begins: bool) 
     if finding.kind is not Kind.NAME and sum(map(str.isdigit, found)) >= 4:
         return True
     if finding.kind is Kind.ADDRESS:
-        return found[:1].isdigit() and len(words) == 1 or any(len(word) > 3 and not _safe(word) for word in words)
+        return (found[:1].isdigit() and len(words) == 1) or any(len(word) > 3 and not _safe(word) for word in words)
     if finding.kind is not Kind.NAME:
         return False
     bare = [word.replace("’", "'").removesuffix("'s") for word in words]

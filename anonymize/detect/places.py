@@ -156,10 +156,10 @@ def _takes(text: str, tokens: list[_Part], index: int) -> bool:
     if word[0].isdigit():
         return _NUMBER.fullmatch(word) is not None
     if lower in _UNITS:
-        return index + 1 < len(tokens) and tokens[index + 1].word[:1].isdigit() or (index > 0 and tokens[index - 1].word[:1].isdigit())
+        return (index + 1 < len(tokens) and tokens[index + 1].word[:1].isdigit()) or (index > 0 and tokens[index - 1].word[:1].isdigit())
     if word[0].isupper():
         return not is_common(word) or lower in HEADS or lower in TAILS or lower in _places() or _STREET.fullmatch(word) is not None or len(word) == 2
-    return lower in _JOINERS and index + 1 < len(tokens) and tokens[index + 1].word[0].isupper() or lower == "nan" or (
+    return (lower in _JOINERS and index + 1 < len(tokens) and tokens[index + 1].word[0].isupper()) or lower == "nan" or (
         _STREET.fullmatch(word) is not None and index > 0 and tokens[index - 1].word[0].isupper()
     )
 
