@@ -172,7 +172,7 @@ def _batches(source: Path) -> Iterator[pa.RecordBatch]:
             try:
                 line = lines.readline()
             except UnicodeDecodeError:
-                raise InputError(f"{source}: after line {number} there are bytes that are no UTF-8. Convert it, for example with iconv") from None
+                raise InputError(f"{source}: after line {number} there are bytes that are no UTF-8. Convert it (iconv does)") from None
             if not line:
                 break
             number += 1
@@ -247,11 +247,9 @@ def find_phi_command(source: Path, target: Path, workers: int, detectors: tuple[
 @_WORKERS
 @_DETECTOR
 @click.option("--replace", type=click.Choice(["tags", "surrogates"]), default="tags", show_default=True)
-@click.option("--dates", default="tag", show_default=True, metavar="tag|shift|year:YEAR", help="What becomes of written dates; `shift` needs --subject.")
+@click.option("--dates", default="tag", show_default=True, metavar="tag|shift|year:YEAR", help="What becomes of dates.")
 @click.option("--subject", metavar="FIELD", help="The field of a line, or of its record, that says whose the text is.")
-def scrub_command(
-    source: Path, target: Path, workers: int, detectors: tuple[str, ...], replace: str, dates: str, subject: str | None
-) -> None:
+def scrub_command(source: Path, target: Path, workers: int, detectors: tuple[str, ...], replace: str, dates: str, subject: str | None) -> None:
     """Scrub texts: a line {"id", "text", "record"?} in, a line {"id", "text", "found"} out; the record does not leave.
 
     Surrogates and moved dates are derived from the secret in ANONYMIZE_KEY, so that a subject's are the same in all of its texts.
@@ -289,4 +287,5 @@ def explain_command(text: str, record: str | None, detectors: tuple[str, ...]) -
     for verdict in sorted(verdicts, key=lambda v: (v.finding.start, v.finding.end)):
         found = verdict.finding
         mark = "stays" if verdict.stays else "goes "
-        click.echo(f"{mark} {found.start:>5}-{found.end:<5} {found.kind.value:<12} {found.score:.2f} {found.detector}: {found.reason}; {verdict.why}: {text[found.start : found.end]!r}")
+        place = f"{found.start:>5}-{found.end:<5} {found.kind.value:<12} {found.score:.2f}"
+        click.echo(f"{mark} {place} {text[found.start : found.end]!r}  {found.detector}: {found.reason}; {verdict.why}")

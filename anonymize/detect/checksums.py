@@ -21,7 +21,7 @@ def npi(number: str) -> bool:
 
 
 def ssn(number: str) -> bool:
-    """Whether nine digits can be a Social Security number: areas 000, 666, 900 and over, group 00 and serial 0000 are not assigned (SSA, 2011)."""
+    """Whether nine digits can be a Social Security number: areas 000, 666 and 9xx, group 00 and serial 0000 are not (SSA, 2011)."""
     digits = "".join(sign for sign in number if sign.isdigit())
     return len(digits) == 9 and digits[:3] not in ("000", "666") and digits[0] != "9" and digits[3:5] != "00" and digits[5:] != "0000"
 

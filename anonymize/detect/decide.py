@@ -18,15 +18,8 @@ _WORDLIKE = regex.compile(r"[\p{L}\p{M}\p{N}]")
 _NAME_JOIN = regex.compile(r"[ \t]*(?:[,.\-]?[ \t]*|\n)")
 #: What names a disease, a sign, a score, a procedure or a device by a person: `Lisfranc fracture`, `Smith-Magenis syndrome`, `Clark level`.
 _EPONYM_CONTEXT = regex.compile(
-    r"(?:-\p{Lu}[\p{L}]+)*(?:['’]s?)?(?:[- ]+(?:(?:and|or|&) \p{Lu}[\p{L}-]+(?:['’]s)?|[Tt]ype|[\p{L}]+(?:['’]s)?))?[- ]*(?:disease|syndrome|sign|test|score|scale|catheter|fracture|lymphoma|palsy|criteria|monitor|"
-    r"maneuver|manoeuvre|procedure|operation|phenomenon|tumou?r|stain|cyst|o?esophagus|thyroiditis|hernia|reflex|reflexes|ulcer|duct|gland|node|nodes|"
-    r"position|class|classification|stage|staging|grade|grading|contracture|anomaly|encephalopathy|neuroma|index|coma|virus|sarcoma|angina|"
-    r"respirations?|metaplasia|level|thickness|depth|formula|equation|rule|rules|incision|approach|drain|tube|needle|clamp|forceps|retractor|blade|stand|scissors|collar|frame|"
-    r"brace|splint|boot|bandage|dressing|stent|valve|pump|port|line|graft|flap|repair|fundoplication|anastomosis|arthroplasty|osteotomy|disorder|"
-    r"deformity|malformation|dystrophy|ataxia|chorea|dementia|an(?:a)?emia|agammaglobulinemia|leuk(?:a)?emia|melanoma|nevus|spots|bodies|body|cells?|"
-    r"nails?|lines|rings?|triad|tetralogy|law|point|space|pouch|fascia|ligament|triangle|canal|tendon|membrane|muscle|blot|inventory|questionnaire|"
-    r"assessment|protocol|method|technique|regimen|diet|exercises?|fever|vasculitis|arteritis|aneurysm|paralysis|neuralgia|headache|"
-    r"hemangioma|purpura|arthritis|nephropathy|neuropathy|lesions?|mucosa|hyaline|gangrene|diverticul(?:um|a)|impingement|retractors?|trichrome|guidelines?|tears?|cave|spaces|contractures?|flare|interval|elevator|red|hook|snare|stress|nystagmus|grind|positive|negative|angiomas?|papules?|papillae|plaques?|patch|crisis|attack|pneumonia|ulcers|esophagus|hernias|tremor|gait|chorea|mask|airway|collar|cannula|speculum|trocar|suture|staple|wire|rod|nail|plate|screw|pin|prosthesis|ring|band|bypass|shunt|fistula|resection|reduction|ophthalmopathy|dermatitis|keratitis|stenosis)\b",
+    r"(?:-\p{Lu}[\p{L}]+)*(?:['’]s?)?(?:[- ]+(?:(?:and|or|&) \p{Lu}[\p{L}-]+(?:['’]s)?|[Tt]ype|[\p{L}]+(?:['’]s)?))?[- ]*"
+    rf"(?:{'|'.join(lines('eponym-heads'))})\b",
     regex.IGNORECASE,
 )
 _UNSURE = frozenset({"safe-words", "spacy", "rampart", "places"})
@@ -96,7 +89,6 @@ class _Look:
             named = _named(found, words, finding, begins=_begins(text, finding.start))
             return "" if named else "all of its words are of the language or the clinic"
         safe = not found[:1].isupper() or all(_safe(word) for word in words)
-        del text
         return "all of its words are of the language or the clinic" if safe else ""
 
     def _eponym(self, finding: Finding, words: Sequence[str]) -> bool:
@@ -107,7 +99,6 @@ class _Look:
             return True
         known = all(part in eponyms() for word in words for part in word.replace("’", "'").removesuffix("'s").split("-"))
         return known and self.text[max(0, finding.end - 2) : finding.end + 2].replace("’", "'").find("'s") >= 0
-
 
 
 @cache
@@ -194,7 +185,7 @@ def _can_be_beside(token: str, gap: str, step: int, kind: Kind, *, small: bool) 
     if not token[0].isupper() or (word in _BESIDE and len(token) > 1):
         return False
     if len(token) == 1:
-        return token != "I" and (gap == " " or (step < 0 and gap.strip() == "."))
+        return token not in ("I",) and (gap == " " or (step < 0 and gap.strip() == "."))
     return (is_name(word) or not is_common(word)) and (gap.strip() != "," or not is_common(word))
 
 
@@ -204,7 +195,8 @@ def _again(text: str, findings: Sequence[Finding]) -> Iterator[Finding]:
     for finding in findings:
         if finding.kind is not Kind.NAME or finding.score < 0.6:
             continue
-        words = [word for word in _TOKEN.findall(text[finding.start : finding.end]) if len(word) >= 3 and word[0].isupper() and not _eponym(word)]
+        found = _TOKEN.findall(text[finding.start : finding.end])
+        words = [word for word in found if len(word) >= 3 and word[0].isupper() and not _eponym(word)]
         sure.update(word for word in words if word.lower() not in _BESIDE and (not is_common(word) or finding.score >= 0.8))
     if not sure:
         return

@@ -23,12 +23,13 @@ _PARTICLES = frozenset("van von der den de la le el al bin da dos del di du mc m
 _BEGINNERS = frozenset(lines("sentence-beginners"))
 _OF_EVERY_HOSPITAL = frozenset(lines("hospital-words"))
 #: What stands before `of` and a name in medicine: `Circle of Willis`.
-_EPONYM_HEAD = regex.compile(r"(?i)\b(?:circle|islets?|crypts?|ligament|angle|artery|vein|canal|duct|sphincter|ampulla|bundle|tetralogy|sign|law|line|fascia|organ|space|zone|valves?|bundle|node|history|date|time)\Z")
+_EPONYM_HEAD = regex.compile(rf"(?i)\b(?:{'|'.join(lines('anatomy-of'))})\Z")
 _ABBREVIATIONS = frozenset(lines("abbreviations"))
 
 
-_PART = r"(?:\p{Lu}\.(?=[ \p{Lu}])|\(\p{Lu}[\p{L}'’-]+\)|(?:(?:van|von|de|der|den|la|le|el|al|bin|da|dos|del|di|du|ten|ter)[ ])*\p{Lu}[\p{L}\p{M}'’-]*)"
-_WRITTEN = r"(?:(?:van|von|de|der|la|le|da|del|di|bin|al)[ ])*\p{Lu}[\p{Ll}'’][\p{L}\p{M}'’-]*"
+_PARTICLE = r"(?:van|von|de|der|den|la|le|el|al|bin|da|dos|del|di|du|ten|ter)"
+_PART = rf"(?:\p{{Lu}}\.(?=[ \p{{Lu}}])|\(\p{{Lu}}[\p{{L}}'’-]+\)|(?:{_PARTICLE}[ ])*\p{{Lu}}[\p{{L}}\p{{M}}'’-]*)"
+_WRITTEN = rf"(?:{_PARTICLE}[ ])*\p{{Lu}}[\p{{Ll}}'’][\p{{L}}\p{{M}}'’-]*"
 _MACROS = {
     "<Word>": r"(?:(?:St|Mt|Ft)\.|\p{Lu}[\p{L}\p{M}\d'’&-]*(?:\.(?=[\p{L}\d]))?[\p{L}\p{M}\d'’&-]*)",
     "<Person>": rf"{_PART}(?:,?[ ]{_PART}){{0,3}}",

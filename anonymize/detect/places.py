@@ -21,24 +21,21 @@ _TOKEN = regex.compile(r"[\p{L}\p{M}\p{N}]+(?:['’\-.][\p{L}\p{M}\p{N}]+)*")
 _GAP = regex.compile(r"[ \t]*[.,;]?[ \t]*\n?[ \t]*[,\-–(]?[ \t]*")
 _NUMBER = regex.compile(r"\d{1,6}[A-Za-z]?|\d{1,4}-\d{1,4}|\d{5}-\d{4}|[A-Z]\d{1,4}[A-Z]?")
 _UNITS = frozenset("apt apartment suite ste unit floor fl flat box room bldg building house block bloc level lot trailer".split())
-_JOINERS = frozenset("de la le del der den das di du da do dos van von of the and el al st str san santa en sur am an der im zum zur u ul ulica c via".split())
-_STREET = regex.compile(
-    r"(?i)(?:.*(?:stra(?:ß|ss)e|stra?at|laan|plein|gata|gatan|gatu|gade|vej|väg|vägen|veien|vegen|katu|tie|kuja|polku|weg|gasse|allee|platz|utca|körút|plads|stræti|sloot|kade)"
-    r"|rue|via|viale|piazza|calle|avenida|avda|carrer|plaza|rua|travessa|ulica|ulitsa|ul|utca|út|tér|náměstí|street|str|st|avenue|ave|road|rd|lane|ln|drive|dr|"
-    r"boulevard|blvd|court|terrace|close|crescent|highway|parkway|way|place|square|circle|row|walk|hill|mews|route|chemin|impasse|quai)\.?"
-)
+_JOINERS = frozenset(lines("place-joiners"))
+_STREET = regex.compile(rf"(?i)(?:.*(?:{'|'.join(lines('street-endings'))})|{'|'.join(lines('street-words'))})\.?")
 _CUE = regex.compile(
-    r"(?i)\b(?:address(?:es)?(?:[ \t]+(?:of|for|at|on[ \t]+file)[ \t]+[\w.'’&-]+(?:[ \t]+[\w.'’&-]+){0,3})?[ \t]*(?::|\bis\b|\bwas\b|\bto\b|\bwith\b|=)|"
-    r"(?:lives?|lived|living|resides?|resided|residing|residence|located|office[ \t]+is|house|home|stay(?:s|ed|ing)?)[ \t]+(?:is[ \t]+)?(?:at|on)|"
-    r"(?:ship|send|sent|deliver|delivered|mail(?:ed)?|forward|return|one|it|this|off|you|me|us|them|meet|party|again|reached)[ \t]+(?:it[ \t]+)?(?:to|at)|"
-    r"(?:moved|relocat\w+|mov(?:es|ing)|travel\w*|flew|drove|directions|back|way)[ \t]+(?:to|from)|user:|where:|located[ \t]+in)[ \t]*\n?[ \t]*"
+    r"(?i)\b(?:address(?:es)?(?:[ \t]+(?:of|for|at|on[ \t]+file)[ \t]+[\w.'’&-]+(?:[ \t]+[\w.'’&-]+){0,3})?"
+    r"[ \t]*(?::|\bis\b|\bwas\b|\bto\b|\bwith\b|=)|"
+    r"(?:lives?|lived|living|resides?|resided|residing|residence|located|office[ \t]+is|house|home|stay(?:s|ed|ing)?)[ \t]+"
+    r"(?:is[ \t]+)?(?:at|on)|"
+    r"(?:ship|send|sent|deliver|delivered|mail(?:ed)?|forward|return|one|it|this|off|you|me|us|them|meet|party|again|reached)[ \t]+"
+    r"(?:it[ \t]+)?(?:to|at)|"
+    r"(?:moved|relocat\w+|mov(?:es|ing)|travel\w*|flew|drove|directions|back|way)[ \t]+(?:to|from)|"
+    r"user:|where:|located[ \t]+in)[ \t]*\n?[ \t]*"
 )
 #: Words that stand before the name of a place, and after it: they are part of it.
-HEADS = frozenset("north south east west new old upper lower port lake mount mt fort ft san santa saint st point glen cape el los las la le great little".split())
-TAILS = frozenset(
-    "valley heights falls beach springs city grove lake township county village park junction haven harbor island bay hills creek point "
-    "town shire province district region country republic union emirates mountains".split()
-)
+HEADS = frozenset(lines("place-heads"))
+TAILS = frozenset(lines("place-tails"))
 
 
 class _Part(NamedTuple):
@@ -77,7 +74,8 @@ def _listed(text: str, tokens: list[_Part]) -> Iterator[Finding]:
         longest = max((len(name) for name in names if lower[: len(name)] == name), default=0)
         if longest and all(part.word[0].isupper() or part.word in _JOINERS for part in tokens[index : index + longest]):
             last = index + longest - 1
-            if last + 1 < len(tokens) and regex.fullmatch(r"\d{4,6}", tokens[last + 1].word) and text[tokens[last].end : tokens[last + 1].start] == " ":
+            following = tokens[last + 1] if last + 1 < len(tokens) else None
+            if following is not None and regex.fullmatch(r"\d{4,6}", following.word) and text[tokens[last].end : following.start] == " ":
                 last += 1
             yield Finding(Kind.ADDRESS, token.start, tokens[last].end, 0.6, "places", "a place of the list")
 
@@ -107,9 +105,11 @@ def _anchor(text: str, tokens: list[_Part], index: int) -> bool:
         part = tokens[run].word
         if _NUMBER.fullmatch(part) and part[0].isdigit():
             named = [t.word for t in tokens[index + 1 : run]]
-            return all(len(word) > 2 or word.lower() in _JOINERS for word in named) and any(
-                not is_common(word) and len(word) > 3 for word in named
-            ) and (len(tokens[index].word) > 1 or named[0][0].isupper())
+            return (
+                all(len(word) > 2 or word.lower() in _JOINERS for word in named)
+                and any(not is_common(word) and len(word) > 3 for word in named)
+                and (len(tokens[index].word) > 1 or named[0][0].isupper())
+            )
         if part[0].isupper() and _STREET.fullmatch(part) and (run > index + 1 or not is_common(part) or part.lower() in ("via", "rue", "calle")):
             return True
         if not part[0].isupper() and is_common(part) and part.lower() not in _JOINERS:
@@ -127,8 +127,11 @@ def _begins(text: str, tokens: list[_Part], index: int) -> bool:
     word = tokens[index].word
     if word[0].isdigit():
         following = tokens[index + 1] if index + 1 < len(tokens) else None
-        return following is not None and _NUMBER.fullmatch(word) is not None and _joined(text, tokens[index], following) and (
-            following.word[0].isupper() or not is_common(following.word)
+        return (
+            following is not None
+            and _NUMBER.fullmatch(word) is not None
+            and _joined(text, tokens[index], following)
+            and (following.word[0].isupper() or not is_common(following.word))
         )
     return word[0].isupper() and not is_common(word)
 
@@ -156,12 +159,14 @@ def _takes(text: str, tokens: list[_Part], index: int) -> bool:
     if word[0].isdigit():
         return _NUMBER.fullmatch(word) is not None
     if lower in _UNITS:
-        return (index + 1 < len(tokens) and tokens[index + 1].word[:1].isdigit()) or (index > 0 and tokens[index - 1].word[:1].isdigit())
+        beside = [tokens[near].word for near in (index + 1, index - 1) if 0 <= near < len(tokens)]
+        return any(word[:1].isdigit() for word in beside)
     if word[0].isupper():
-        return not is_common(word) or lower in HEADS or lower in TAILS or lower in _places() or _STREET.fullmatch(word) is not None or len(word) == 2
-    return (lower in _JOINERS and index + 1 < len(tokens) and tokens[index + 1].word[0].isupper()) or lower == "nan" or (
-        _STREET.fullmatch(word) is not None and index > 0 and tokens[index - 1].word[0].isupper()
-    )
+        part = lower in HEADS or lower in TAILS or lower in _places() or _STREET.fullmatch(word) is not None
+        return not is_common(word) or part or len(word) == 2
+    if lower in _JOINERS and index + 1 < len(tokens) and tokens[index + 1].word[0].isupper():
+        return True
+    return lower == "nan" or (_STREET.fullmatch(word) is not None and index > 0 and tokens[index - 1].word[0].isupper())
 
 
 def _joined(text: str, left: _Part, right: _Part) -> bool:

@@ -1,5 +1,5 @@
-"""How a text is read: hard line breaks flow, signs that mean the same are one, and lines all in capitals or all in small letters get the case that
-their words would have elsewhere, so that one set of rules fits all. Every finding has its way back to the text as it was written.
+"""How a text is read: hard line breaks flow, signs that mean the same are one, and what is all in capitals or all in small letters gets the
+case that its words would have elsewhere, so that one set of rules fits all. Every finding has its way back to the text as it was written.
 """
 
 from __future__ import annotations
@@ -29,14 +29,17 @@ _SAME = str.maketrans(
 _UNSEEN = regex.compile(r"[\u00ad\u200b-\u200f\u2060-\u2064\u202a-\u202e\ufeff\ufe00-\ufe0f]|\p{M}")
 #: A line at least this long may be broken for its length alone.
 LONG_LINE = 45
-_FLOW = regex.compile(r"(?<=[^\n:]{45}[\p{L}\p{N},;.)'/-])\n(?=[\p{L}\p{N}(#'\"])(?![^\n:]{1,30}:)(?![\p{Lu} ]{6,}(?:\n|$))(?!\d{1,2}[.)])(?![A-Za-z]{2,4}(?:/[A-Za-z]{2,3})?[ \t]*(?:\n|$))")
+_FLOW = regex.compile(
+    r"(?<=[^\n:]{45}[\p{L}\p{N},;.)'/-])\n(?=[\p{L}\p{N}(#'\"])"
+    r"(?![^\n:]{1,30}:)(?![\p{Lu} ]{6,}(?:\n|$))(?!\d{1,2}[.)])(?![A-Za-z]{2,4}(?:/[A-Za-z]{2,3})?[ \t]*(?:\n|$))"
+)
 _WORD = regex.compile(r"[\p{L}]+(?:'[\p{L}]+)*")
 #: A word that is no part of a code.
 _ALONE = regex.compile(r"(?<![\p{N}]|[\p{N}]-)[\p{L}]+(?:'[\p{L}]+)*(?!-?\p{N})")
 _CODE = regex.compile(r"(?<![\p{L}\p{N}])(?=[\p{L}\p{N}-]*\p{L})(?=(?:[\p{L}-]*\p{N}){3})[\p{L}\p{N}-]{4,}")
 _LINE = regex.compile(r"[^\n]+")
 #: `ky 51487`, in a text without capitals.
-_STATE = regex.compile(r"\b(?:a[lkszr]|c[aot]|d[ec]|f[lm]|g[au]|hi|i[dlna]|k[sy]|la|m[ehdainsopt]|n[evhjmycd]|o[hkr]|p[war]|ri|s[cd]|t[nx]|ut|v[tia]|w[aviy])\b(?=\.?,? \d{5})")
+_STATE = regex.compile(rf"\b(?:{'|'.join(lines('states'))})\b(?=\.?,? \d{{5}})")
 _INITIAL = regex.compile(r"(?<![\p{L}\d])[a-z](?=\.)")
 
 
@@ -125,8 +128,12 @@ def _from_small(word: str) -> str:
 
 
 _DEGREES = frozenset(lines("degrees"))
-_KEPT = _DEGREES | frozenset("al ak az ar ca co ct de fl ga hi id il in ia ks ky la me md ma mi mn ms mo mt ne nv nh nj nm ny nc nd oh ok or pa ri sc sd tn tx ut vt va wa wv wi wy dc".split())
+_KEPT = _DEGREES | frozenset(lines("states"))
 _TITLES = frozenset(lines("titles"))
 #: Single words of the list of places, and words that are part of a place's name.
-_PLACES = frozenset(line.lower() for line in lines("places") if " " not in line) | HEADS - {"new", "old", "upper", "lower", "point", "great", "little", "la"} | TAILS - {"point", "region"}
+_PLACES = (
+    frozenset(line.lower() for line in lines("places") if " " not in line)
+    | (HEADS - {"new", "old", "upper", "lower", "point", "great", "little", "la"})
+    | (TAILS - {"point", "region"})
+)
 _PLAIN = frozenset(lines("sentence-beginners"))

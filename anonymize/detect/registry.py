@@ -66,7 +66,9 @@ DETECTORS = (OWN_RECORD, *LANGUAGES["en"])
 class Detector:
     """All detectors that are switched on, and the decision over what they find."""
 
-    def __init__(self, batches: dict[str, Batch], thresholds: dict[str, float], *, own_record: bool = True, memory: Memory | None = None) -> None:
+    def __init__(
+        self, batches: dict[str, Batch], thresholds: dict[str, float], *, own_record: bool = True, memory: Memory | None = None
+    ) -> None:
         self._batches, self._thresholds = batches, thresholds
         self._own_record, self._memory = own_record, memory if memory is not None else Memory()
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 import regex
 
 from anonymize.detect.base import Finding
-from anonymize.detect.words import eponyms, is_name, safe_words, shared_eponyms
+from anonymize.detect.words import eponyms, is_name, lines, safe_words, shared_eponyms
 from anonymize.policy.model import Kind
 
 _TOKEN = regex.compile(r"[\p{L}\p{M}]+(?:['’][\p{L}]+)*(?:\p{N}+\b)?")
@@ -18,16 +18,8 @@ _UNITS = frozenset(["mg", "ml", "kg", "mcg", "mmhg", "cm", "mm", "meq", "iu"])
 _VOWEL = regex.compile(r"(?i)[aeiouyàáâãäåèéêëìíîïòóôõöùúûüæøœ]")
 #: Endings of words of the language; what is left of them must be safe for the word to be safe.
 _ENDINGS = ("s", "es", "ed", "d", "ing", "ly", "er", "al", "ness", "less", "like", "able", "ally", "ic", "y")
-_BEGINNINGS = (
-    "non", "un", "re", "pre", "post", "anti", "intra", "inter", "hyper", "hypo", "sub", "peri", "micro", "macro", "poly", "mono", "multi", "over",
-    "under", "semi", "trans", "extra", "neuro", "cardio", "gastro", "osteo", "broncho", "pseudo", "infra", "supra", "retro", "endo", "para", "thrombo",
-)  # fmt: skip
-_CLINICAL = regex.compile(
-    r"(?i).{2,}(?:itis|osis|emia|aemia|ectomy|otomy|ostomy|plasty|scopy|graphy|gram|pathy|algia|uria|penia|oma|omas|megaly|trophy|plegia|paresis|"
-    r"rrhea|rrhoea|rrhage|lysis|phasia|phagia|pnea|cillin|mycin|micin|cycline|floxacin|azole|prazole|sartan|statin|olol|pril|dipine|mab|nib|vir|"
-    r"tinib|gliptin|gliflozin|parin|caine|azepam|azolam|barbital|triptan|setron|oxetine|glitazone|dronate|steroid|sone|olone|idine|amine|ium|ase|"
-    r"cyte|cytic|blast|genic|philia|phobia|tomy|stenosis|sclerosis|ectasis|ectasia|centesis|desis|opsy|opia|ologist|ology|iatric|iatrics|ological)s?"
-)
+_BEGINNINGS = lines("word-beginnings")
+_CLINICAL = regex.compile(rf"(?i).{{2,}}(?:{'|'.join(lines('clinical-endings'))})s?")
 
 
 def find_suspects(text: str) -> list[Finding]:
