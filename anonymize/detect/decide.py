@@ -18,10 +18,12 @@ _WORDLIKE = regex.compile(r"[\p{L}\p{M}\p{N}]")
 _NAME_JOIN = regex.compile(r"[ \t]*(?:[,.\-]?[ \t]*|\n)")
 #: What names a disease, a sign, a score, a procedure or a device by a person: `Lisfranc fracture`, `Smith-Magenis syndrome`, `Clark level`.
 _EPONYM_CONTEXT = regex.compile(
-    r"(?:-\p{Lu}[\p{L}]+)*(?:['’]s?)?(?:[- ]+(?:(?:and|or|&) \p{Lu}[\p{L}-]+(?:['’]s)?|[Tt]ype|[\p{L}]+(?:['’]s)?))?[- ]*"
+    r"(?:-\p{Lu}[\p{L}]+)*(?:['’]s?)?(?:[- ]+(?:(?:and|or|&) \p{Lu}[\p{L}-]+(?:['’]s)?|[Tt]ype|[\p{L}]+(?:['’]s)?|\d+))?[- ]*"
     rf"(?:{'|'.join(lines('eponym-heads'))})\b",
     regex.IGNORECASE,
 )
+#: A number behind an eponym is its score: `Aldrete 9`, `Braden 16`.
+_SCORED = regex.compile(r"(?: (?:score|scale))?(?: (?:of|is|was))? \d{1,2}(?![\d/-])")
 _UNSURE = frozenset({"safe-words", "spacy", "rampart", "places"})
 _SUFFIXES = frozenset("jr sr ii iii iv".split())
 #: Words that stand beside names and are none.
@@ -98,6 +100,8 @@ class _Look:
         if _EPONYM_CONTEXT.match(self.text, finding.end) is not None:
             return True
         known = all(part in eponyms() for word in words for part in word.replace("’", "'").removesuffix("'s").split("-"))
+        if known and _SCORED.match(self.text, finding.end) is not None:
+            return True
         return known and self.text[max(0, finding.end - 2) : finding.end + 2].replace("’", "'").find("'s") >= 0
 
 

@@ -174,6 +174,12 @@ def _facility(found: str) -> bool:
     return any(word not in _OF_EVERY_HOSPITAL for word in words)
 
 
+def _facility_name(found: str) -> bool:
+    """Two words and more that are not those of every hospital, or one that is no word of the language."""
+    words = [word for word in _words(found) if word.lower() not in _OF_EVERY_HOSPITAL and word.lower() not in _BEGINNERS]
+    return any(not is_common(word) for word in words) or len(words) > 1
+
+
 def _not_abbreviation(found: str) -> bool:
     bare = "".join(sign for sign in found if sign.isalpha()).lower()
     return bare not in _ABBREVIATIONS and not (len(bare) > 3 and is_common(bare))
@@ -210,6 +216,7 @@ WORD_CHECKS: dict[str, Callable[[str], bool]] = {
     "first-and-last": _first_and_last,
     "not-pronoun": _not_pronoun,
     "facility": _facility,
+    "facility-name": _facility_name,
     "unknown-letters": _unknown_letters,
     "city-state": _city_state,
     "of-a-place": _of_a_place,

@@ -49,9 +49,20 @@ class _Part(NamedTuple):
 def find_places(text: str) -> list[Finding]:
     """Places of the list, and addresses."""
     tokens = [_Part(match.start(), match.end(), match.group()) for match in _TOKEN.finditer(text)]
-    found = list(_listed(text, tokens))
-    found.extend(_addresses(text, tokens))
-    return found
+    named = [Finding(kind, m.start(), m.end(), 0.6, "places", reason) for kind, words, reason in _named() for m in words.finditer(text)]
+    return [*_listed(text, tokens), *_addresses(text, tokens), *named]
+
+
+@cache
+def _named() -> tuple[tuple[Kind, regex.Pattern[str], str], ...]:
+    """Employers and hospitals of the lists, case as written."""
+    return tuple(
+        (kind, regex.compile(r"(?<![\p{L}\p{N}])(?:" + "|".join(map(regex.escape, lines(name))) + r")(?![\p{L}\p{N}])"), reason)
+        for kind, name, reason in (
+            (Kind.ORGANIZATION, "organizations", "an employer of the list"),
+            (Kind.FACILITY, "facilities", "a hospital of the list"),
+        )
+    )
 
 
 @cache

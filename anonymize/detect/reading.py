@@ -104,6 +104,8 @@ def _from_capitals(word: str) -> str:
     lower = word.lower()
     if len(lower) != len(word) or len(word) < 2 or lower in _KEPT or not word.isupper():
         return word
+    if lower in _EVERYDAY and lower not in _TITLES:
+        return lower
     if lower in _TITLES or lower in _PLACES or (len(word) > 2 and (not is_common(lower) or is_name(lower.removesuffix("'s")))):
         # Names that are words keep a capital alone, as they have at the head of a sentence: rules with cues decide.
         return lower.capitalize() if not (is_common(lower) and lower in _PLAIN) else lower
@@ -118,7 +120,7 @@ def _upper(code: str) -> str:
 @lru_cache(maxsize=50_000)
 def _from_small(word: str) -> str:
     """`restrepo` -> `Restrepo`, `mr` -> `Mr`, `rn` -> `RN`; words of the language stay."""
-    if len(word.upper()) != len(word):
+    if len(word.upper()) != len(word) or (word in _EVERYDAY and word not in _TITLES):
         return word
     if word in _DEGREES:
         return word.upper()
@@ -130,6 +132,7 @@ def _from_small(word: str) -> str:
 _DEGREES = frozenset(lines("degrees"))
 _KEPT = _DEGREES | frozenset(lines("states"))
 _TITLES = frozenset(lines("titles"))
+_EVERYDAY = frozenset(lines("everyday"))
 #: Single words of the list of places, and words that are part of a place's name.
 _PLACES = (
     frozenset(line.lower() for line in lines("places") if " " not in line)

@@ -10,10 +10,12 @@ from functools import lru_cache
 import regex
 
 from anonymize.detect.base import Finding
-from anonymize.detect.words import eponyms, is_name, lines, safe_words, shared_eponyms
+from anonymize.detect.words import eponyms, first_names, is_name, lines, safe_words, shared_eponyms
 from anonymize.policy.model import Kind
 
 _TOKEN = regex.compile(r"[\p{L}\p{M}]+(?:['’][\p{L}]+)*(?:\p{N}+\b)?")
+_SMALL_BEFORE = regex.compile(r"\p{Ll}{2,},? \Z")
+_NO_NAME = frozenset(lines("sentence-beginners")) | frozenset(lines("capitalized-words"))
 _UNITS = frozenset(["mg", "ml", "kg", "mcg", "mmhg", "cm", "mm", "meq", "iu"])
 _VOWEL = regex.compile(r"(?i)[aeiouyàáâãäåèéêëìíîïòóôõöùúûüæøœ]")
 #: Endings of words of the language; what is left of them must be safe for the word to be safe.
@@ -26,10 +28,25 @@ def find_suspects(text: str) -> list[Finding]:
     """Capitalized words that no list knows, and words that only lists of names know."""
     found = []
     for match in _TOKEN.finditer(text):
-        score, reason = suspicion(match.group())
+        token = match.group()
+        score, reason = suspicion(token)
+        if not score and token[0].isupper() and _within(text, match.start()) and _written_as_name(token):
+            score, reason = 0.45, "a name that is a word, with a capital within a sentence"
         if score:
             found.append(Finding(Kind.NAME, match.start(), match.end(), score, "safe-words", reason))
     return found
+
+
+def _within(text: str, position: int) -> bool:
+    """Whether a word of small letters stands right before, so that the capital is not that of a sentence or a heading."""
+    return _SMALL_BEFORE.search(text, max(0, position - 24), position) is not None
+
+
+@lru_cache(maxsize=20_000)
+def _written_as_name(token: str) -> bool:
+    """A word of the language that is a given name, or a family name that many bear, and stands for no people, month or creed."""
+    word = token.lower().replace("’", "'").removesuffix("'s")
+    return len(word) > 2 and not token[1:].isupper() and word not in _NO_NAME and (word in first_names() or word in shared_eponyms())
 
 
 @lru_cache(maxsize=100_000)
