@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 from anonymize.detect.base import Finding
 from anonymize.detect.checksums import CHECKS
+from anonymize.detect.suspects import is_derived
 from anonymize.detect.words import first_names, is_common, is_name, last_names, lines
 from anonymize.policy.model import Kind
 
@@ -24,6 +25,7 @@ _BEGINNERS = frozenset(lines("sentence-beginners"))
 _OF_EVERY_HOSPITAL = frozenset(lines("hospital-words"))
 #: What stands before `of` and a name in medicine: `Circle of Willis`.
 _EPONYM_HEAD = regex.compile(rf"(?i)\b(?:{'|'.join(lines('anatomy-of'))})\Z")
+_PLACES = frozenset(line.lower() for line in lines("places") if " " not in line)
 _ABBREVIATIONS = frozenset(lines("abbreviations"))
 
 
@@ -180,6 +182,16 @@ def _facility_name(found: str) -> bool:
     return any(not is_common(word) for word in words) or len(words) > 1
 
 
+def _facility_rare(found: str) -> bool:
+    """As `facility-name`, with a word that is no word of the language."""
+    return any(not is_common(word) or word.lower() in _PLACES for word in _words(found))
+
+
+def _unlisted(found: str) -> bool:
+    """A word that no list of the language knows, nor its endings: a sign-on name."""
+    return not is_common(found) and not is_derived(found.lower())
+
+
 def _not_abbreviation(found: str) -> bool:
     bare = "".join(sign for sign in found if sign.isalpha()).lower()
     return bare not in _ABBREVIATIONS and not (len(bare) > 3 and is_common(bare))
@@ -217,6 +229,8 @@ WORD_CHECKS: dict[str, Callable[[str], bool]] = {
     "not-pronoun": _not_pronoun,
     "facility": _facility,
     "facility-name": _facility_name,
+    "facility-rare": _facility_rare,
+    "unlisted": _unlisted,
     "unknown-letters": _unknown_letters,
     "city-state": _city_state,
     "of-a-place": _of_a_place,

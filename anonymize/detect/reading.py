@@ -37,6 +37,13 @@ _WORD = regex.compile(r"[\p{L}]+(?:'[\p{L}]+)*")
 #: A word that is no part of a code.
 _ALONE = regex.compile(r"(?<![\p{N}]|[\p{N}]-)[\p{L}]+(?:'[\p{L}]+)*(?!-?\p{N})")
 _CODE = regex.compile(r"(?<![\p{L}\p{N}])(?=[\p{L}\p{N}-]*\p{L})(?=(?:[\p{L}-]*\p{N}){3})[\p{L}\p{N}-]{4,}")
+#: Where a line in capitals says that a name stands, words are names.
+_NAMED = regex.compile(
+    rf"(?:\b(?:{'|'.join(lines('name-fields'))})(?:[ \t]*\([^)]*\))?[ \t]*[:=][ \t]*(?:(?:DR|MR|MRS|MS)\.? )?"
+    r"(?P<name>[\p{Lu}'-]+(?:,? [\p{Lu}'.-]+){0,3})"
+    r"|\b(?:DR|MR|MRS|MS|MISS)\.? (?P<name>(?:[A-Z]\.? )?[\p{Lu}'-]+)(?! \p{Lu}+ING\b))",
+    regex.IGNORECASE,
+)
 _LINE = regex.compile(r"[^\n]+")
 #: `ky 51487`, in a text without capitals.
 _STATE = regex.compile(rf"\b(?:{'|'.join(lines('states'))})\b(?=\.?,? \d{{5}})")
@@ -87,7 +94,7 @@ def _seen(text: str) -> tuple[str, list[int]]:
 def _cased(text: str) -> str:
     if not any(sign.isupper() for sign in text):
         small = _CODE.sub(lambda match: _upper(match.group()), _WORD.sub(lambda match: _from_small(match.group()), text))
-        return _STATE.sub(lambda match: match.group().upper(), _INITIAL.sub(lambda match: match.group().upper(), small))
+        return _states(_INITIAL.sub(lambda match: match.group().upper(), small))
     return _LINE.sub(lambda match: _line(match.group()), text)
 
 
@@ -95,7 +102,21 @@ def _line(line: str) -> str:
     upper, lower = sum(map(str.isupper, line)), sum(map(str.islower, line))
     if upper < 8 or lower * 8 > upper:
         return line
-    return _ALONE.sub(lambda match: _from_capitals(match.group()), line)
+    named = [match.span("name") for match in _NAMED.finditer(line)]
+    if not named:
+        return _states(_ALONE.sub(lambda match: _from_capitals(match.group()), line))
+
+    def cased(match: regex.Match[str]) -> str:
+        word = match.group()
+        within = any(start <= match.start() < end for start, end in named)
+        return word.capitalize() if within and word.lower() not in _KEPT and len(word) > 2 else _from_capitals(word)
+
+    return _states(_ALONE.sub(cased, line))
+
+
+def _states(text: str) -> str:
+    """Before a ZIP two letters are a state."""
+    return _STATE.sub(lambda match: match.group().upper(), text)
 
 
 @lru_cache(maxsize=50_000)
@@ -130,7 +151,8 @@ def _from_small(word: str) -> str:
 
 
 _DEGREES = frozenset(lines("degrees"))
-_KEPT = _DEGREES | frozenset(lines("states"))
+#: In capitals a state is known by what stands beside it where it is a word as well: `IN`, `OR`.
+_KEPT = _DEGREES | (frozenset(lines("states")) - frozenset("al co de hi id in la ma me oh ok or pa".split()))
 _TITLES = frozenset(lines("titles"))
 _EVERYDAY = frozenset(lines("everyday"))
 #: Single words of the list of places, and words that are part of a place's name.

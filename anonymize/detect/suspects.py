@@ -61,7 +61,7 @@ def suspicion(token: str) -> tuple[float, str]:
     if bare in eponyms() and bare not in shared_eponyms():
         return 0.0, ""
     named = is_name(bare)
-    if not named and (_derived(bare) or (len(bare) > 6 and _CLINICAL.fullmatch(bare) is not None)):
+    if not named and is_derived(bare):
         return 0.0, ""
     if token[0].isupper() and not token.isupper():
         # `McHale`, `O'Hara` and `Jo` are names; `mRNA` and `HbA1c` are not: capitals inside of a word speak against it.
@@ -77,8 +77,10 @@ def suspicion(token: str) -> tuple[float, str]:
     return (0.5, "on lists of names alone, in small letters") if token.islower() and named and len(bare) > 3 else (0.0, "")
 
 
-def _derived(word: str) -> bool:
-    """Whether a word is made of a safe one by an ending or a beginning: `Presences`, `nontender`."""
+def is_derived(word: str) -> bool:
+    """Whether a word in small letters is made of a safe one by an ending or a beginning, or ends as words of the clinic: `nontender`."""
+    if len(word) > 6 and _CLINICAL.fullmatch(word) is not None:
+        return True
     safe = safe_words()
     for ending in _ENDINGS:
         stem = word.removesuffix(ending)
