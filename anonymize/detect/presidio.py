@@ -14,17 +14,19 @@ from anonymize.policy.model import Kind
 class Recognizer(EntityRecognizer):
     """A detector behind Presidio's interface. A finding's kind is its entity type, its reason the explanation."""
 
-    def __init__(self, name: str, find: Callable[[Sequence[str]], list[list[Finding]]], language: str = "en") -> None:
+    def __init__(
+        self, name: str, find: Callable[[Sequence[str], Sequence[Sequence[Finding]]], list[list[Finding]]], language: str = "en"
+    ) -> None:
         self._find = find
         super().__init__(supported_entities=[kind.value for kind in Kind], name=name, supported_language=language)
 
     def load(self) -> None:
         """Read the lists and the models now, and not at the first text."""
-        self._find([""])
+        self._find([""], [[]])
 
     def analyze(self, text: str, entities: list[str], nlp_artifacts: Any = None) -> list[RecognizerResult]:  # noqa: ARG002
         """The findings whose kind is asked for (all, where none is)."""
-        return [_result(finding) for finding in self._find([text])[0] if not entities or finding.kind.value in entities]
+        return [_result(finding) for finding in self._find([text], [[]])[0] if not entities or finding.kind.value in entities]
 
 
 def _result(finding: Finding) -> RecognizerResult:

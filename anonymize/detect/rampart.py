@@ -7,9 +7,10 @@ files are read: its own code asks for older runtimes.
 from __future__ import annotations
 
 import importlib.util
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 import regex
 
 from anonymize.detect.base import Finding
-from anonymize.detect.words import first_names, last_names, safe_words
+from anonymize.detect.words import first_names, lines, safe_words, shared_eponyms
 from anonymize.policy.model import Kind
 
 #: The context in which the model detects best, and how much two windows share. In characters.
@@ -30,8 +31,8 @@ THRESHOLD = 0.2
 _SEGMENT = regex.compile(r"[^\n]+?(?:[.!?](?=\s)|(?=\n)|\Z)")
 _CAPITALIZED = regex.compile(r"\p{Lu}[\p{L}\p{M}]+")
 _NUMBER_AND_CAPITAL = regex.compile(r"\d{2,}[A-Za-z]? +\p{Lu}\p{Ll}")
-#: Words of lists of names that are none at the head of a sentence.
-_NEVER = frozenset("he an in is no so to do my on te see may will can has had was new".split())
+#: Words of lists of names that are hardly ever names where they bear a capital.
+_NEVER = frozenset(lines("sentence-beginners")) | frozenset(lines("capitalized-words"))
 KINDS = {
     "GIVEN_NAME": Kind.NAME,
     "SURNAME": Kind.NAME,
@@ -87,38 +88,43 @@ def _model() -> _Model:
     return _Model(session, tokenizer, labels, tuple(given.name for given in session.get_inputs()))
 
 
-def find_rampart(texts: Sequence[str], *, threshold: float = THRESHOLD, everywhere: bool = False) -> list[list[Finding]]:
+def find_rampart(texts: Sequence[str], found: Sequence[Sequence[Finding]] | None = None, *, threshold: float = THRESHOLD) -> list[list[Finding]]:
     """For each text what the model takes for PHI with at least this probability. Windows of all texts go through the model together.
 
-    The model reads the sentences that leave a doubt (`doubtful`), or, where asked for, everywhere.
+    found: what is found in each text already. The model then reads the sentences in which a doubt is left (`doubtful`); without it, everywhere.
     """
-    found: list[list[Finding]] = [[] for _ in texts]
+    results: list[list[Finding]] = [[] for _ in texts]
     windows = [
         (index, first + start, text[first + start : first + end])
         for index, text in enumerate(texts)
-        for first, last in ([(0, len(text))] if everywhere else doubtful(text))
+        for first, last in ([(0, len(text))] if found is None else doubtful(text, found[index]))
         for start, end in windows_of(text[first:last])
     ]
     # Windows of like length together: the shorter ones are padded to the longest of their batch.
     windows.sort(key=lambda window: len(window[2]))
     for first in range(0, len(windows), BATCH):
         batch = windows[first : first + BATCH]
-        for (index, offset, window), spans in zip(batch, _classified([window for _, _, window in batch], threshold), strict=True):
-            found[index].extend(
-                Finding(kind, offset + start, offset + end, score, "rampart", "the model says so") for kind, start, end, score in spans if window
+        for (index, offset, _), spans in zip(batch, _classified([window for _, _, window in batch], threshold), strict=True):
+            results[index].extend(
+                Finding(kind, offset + start, offset + end, score, "rampart", "the model says so") for kind, start, end, score in spans
             )
-    return found
+    return results
 
 
-def doubtful(text: str) -> list[tuple[int, int]]:
-    """The sentences that only a model can judge: names that are words too (`Mary Rich`), and numbers before capitals (`12 Via Roma`).
+def doubtful(text: str, found: Sequence[Finding] = ()) -> list[tuple[int, int]]:
+    """The sentences that only a model can judge: those with names that are words too (`Mary Rich`), and numbers before capitals (`12 Via Roma`).
 
-    What no list knows is suspect without a model, and most sentences of a note hold neither; the model costs more than all the rest together.
-    Sentences that follow each other on a line are one piece: the model judges by context.
+    What no list knows is suspect without a model, what is found already needs none, and most sentences of a note hold neither; the model costs
+    more than all the rest together. Sentences that follow each other on a line are one piece: the model judges by context.
     """
+    doubts = [match.start() for match in _CAPITALIZED.finditer(text) if _is_doubt(match.group())]
+    doubts += [match.start() for match in _NUMBER_AND_CAPITAL.finditer(text)]
+    spans = sorted((finding.start, finding.end) for finding in found)
+    left = [place for place in sorted(doubts) if not any(start <= place < end for start, end in spans)]
     pieces: list[tuple[int, int]] = []
-    for segment in _SEGMENT.finditer(text):
-        if not _leaves_doubt(segment.group()):
+    for segment in _SEGMENT.finditer(text) if left else ():
+        first = bisect_left(left, segment.start())
+        if first == len(left) or left[first] >= segment.end():
             continue
         if pieces and segment.start() - pieces[-1][1] <= 1:
             pieces[-1] = (pieces[-1][0], segment.end())
@@ -127,11 +133,10 @@ def doubtful(text: str) -> list[tuple[int, int]]:
     return pieces
 
 
-def _leaves_doubt(segment: str) -> bool:
-    if _NUMBER_AND_CAPITAL.search(segment) is not None:
-        return True
-    words = (match.group().lower() for match in _CAPITALIZED.finditer(segment))
-    return any((word in first_names() or word in last_names()) and word in safe_words() and word not in _NEVER for word in words)
+@lru_cache(maxsize=50_000)
+def _is_doubt(word: str) -> bool:
+    lower = word.lower()
+    return lower in safe_words() and lower not in _NEVER and (lower in first_names() or lower in shared_eponyms())
 
 
 def windows_of(text: str) -> Iterator[tuple[int, int]]:

@@ -15,8 +15,8 @@ from anonymize.policy.model import Text
 
 OWN_RECORD = "own-record"
 """The one detector that reads a subject's record beside the text."""
-Batch = Callable[[Sequence[str]], list[list[Finding]]]
-"""Texts in, each text's findings out; what is found in a text depends on it alone."""
+Batch = Callable[[Sequence[str], Sequence[Sequence[Finding]]], list[list[Finding]]]
+"""Texts, and what the detectors before found in each, in; each text's findings out. What is found in a text depends on it alone."""
 
 
 def _patterns() -> Batch:
@@ -46,7 +46,7 @@ def _rampart() -> Batch:
 def _spacy() -> Batch:
     from anonymize.detect.ner import find_entities
 
-    return find_entities
+    return lambda texts, found: find_entities(texts)  # noqa: ARG005
 
 
 #: Language -> name -> (made lazily, on by default). A new detector is one more line here.
@@ -103,7 +103,7 @@ class Detector:
         fresh: list[list[Finding]] = [[] for _ in new]
         for name, batch in self._batches.items():
             least = self._thresholds.get(name, 0.0)
-            for votes, found in zip(fresh, batch(new), strict=True):
+            for votes, found in zip(fresh, batch(new, fresh), strict=True):
                 votes.extend(finding for finding in found if finding.score >= least)
         result = {paragraph: found for paragraph, found in known.items() if found is not None}
         for paragraph, votes in zip(new, fresh, strict=True):
@@ -138,4 +138,4 @@ def recognizers(language: str = "en") -> list[Any]:
 
 
 def _each(find: Callable[[str], list[Finding]]) -> Batch:
-    return lambda texts: [find(text) for text in texts]
+    return lambda texts, found: [find(text) for text in texts]  # noqa: ARG005
