@@ -39,7 +39,19 @@ _MACROS = {
 }
 
 
-_NEEDS = {"digit": regex.compile(r"\d"), "month": regex.compile(r"(?i)jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec")}
+_NEEDS = {
+    "at": regex.compile("@"),
+    "bar": regex.compile(r"[|/\t]"),
+    "caret": regex.compile(r"\^"),
+    "colon": regex.compile(r"[:=|]| - "),
+    "comma": regex.compile(","),
+    "degree": regex.compile(r"(?i)\b(?:m\.?d|r\.?n|d\.?o|np|pa|pa-c|crna|lpn|pharmd|lcsw)\b"),
+    "digit": regex.compile(r"\d"),
+    "dot": regex.compile(r"(?i)\bdot\b"),
+    "month": regex.compile(r"(?i)jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"),
+    "point": regex.compile(r"\w\.\w|//"),
+    "quote": regex.compile(r"[\"'“‘(]"),
+}
 
 
 @dataclass(frozen=True)
