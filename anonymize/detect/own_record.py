@@ -10,14 +10,18 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 
 import regex
 
 from anonymize.detect.base import Finding, Identifier
-from anonymize.detect.words import is_common
+from anonymize.detect.words import is_common, lines
 from anonymize.policy.model import Kind
 
 _NAMES = {Kind.NAME}
+_GIVEN = regex.compile(r"(?i)given|first|forename|fname")
+_FAMILY = regex.compile(r"(?i)family|last|surname|lname")
+_ABBREVIATIONS = frozenset(lines("abbreviations"))
 _WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+(?:['’][\p{L}]+)?")
 _DIGITS = regex.compile(r"\d{5,}")
 _RUN = regex.compile(r"[\p{L}\p{N}]+")
@@ -59,12 +63,27 @@ def _compiled(record: tuple[Identifier, ...]) -> _Compiled:
             # `MRN-700123` is also written `700123`.
             for form in (code, *_DIGITS.findall(code)):
                 codes.setdefault(form, identifier.kind)
+    if initials := _initials(record):
+        by_kind.setdefault(Kind.NAME, set()).update(initials)
     expressions = tuple(
         (kind, regex.compile(r"(?<![\p{L}\p{N}])(?:" + "|".join(sorted(alternatives, key=lambda a: (-len(a), a))) + r")(?![\p{L}\p{N}])"))
         for kind, alternatives in sorted(by_kind.items())
         if alternatives
     )
     return _Compiled(expressions, codes, max(map(len, codes), default=0))
+
+
+def _initials(record: Sequence[Identifier]) -> set[str]:
+    """The subject's initials, of a given and a family name: `J.S.`, `J. M. S.`, and `JS` where it stands for nothing else."""
+    given = [i.value[0] for i in record if i.kind is Kind.NAME and i.value[:1].isalpha() and _GIVEN.search(i.column)]
+    family = [i.value[0] for i in record if i.kind is Kind.NAME and i.value[:1].isalpha() and _FAMILY.search(i.column)]
+    forms = set()
+    for first, last in product(given, family):
+        first, last = first.upper(), last.upper()
+        forms.add(rf"{regex.escape(first)}\.[ ]?(?:\p{{Lu}}\.[ ]?)?{regex.escape(last)}\.?")
+        if f"{first}{last}".lower() not in _ABBREVIATIONS:
+            forms.add(regex.escape(first + last))
+    return forms
 
 
 def _code(identifier: Identifier) -> str | None:
