@@ -14,6 +14,7 @@ import re
 from bisect import bisect_left
 from dataclasses import dataclass, replace
 
+from anonymize.transform.markup.fonts import is_font
 from anonymize.transform.markup.layer import Builder, Layer, unreadable_tag
 
 _TOKEN = re.compile(
@@ -40,11 +41,6 @@ _CHARSETS = {
     177: "cp1255", 178: "cp1256", 186: "cp1257", 204: "cp1251", 222: "cp874", 238: "cp1250", 254: "cp437", 255: "cp850",
 }  # fmt: skip
 _PAGES = {65001: "utf-8", 10000: "mac_roman", 932: "cp932", 936: "gbk", 949: "cp949", 950: "big5"}
-_FONTS = re.compile(
-    r"(?i)(?:times(?: new roman)?|arial(?: (?:black|narrow|unicode ms))?|calibri(?: light)?|cambria(?: math)?|courier(?: new)?|helvetica|symbol|"
-    r"wingdings ?\d?|webdings|tahoma|verdana|georgia|segoe ui|ms (?:sans serif|serif|shell dlg)|ms (?:mincho|gothic)|simsun|consolas|"
-    r"liberation (?:sans|serif|mono)|dejavu sans|aptos|lucida console|garamond|book antiqua|trebuchet ms|comic sans ms|palatino linotype)"
-)
 
 
 @dataclass(frozen=True)
@@ -164,6 +160,10 @@ class _Reader:
                 self.build.cut(match.start(), end, "", kind="unreadable-object")
             return end
         if self.gone is not None:
+            return end
+        if word[0].isupper():
+            # No control word begins so.
+            self.build.cut(match.start(), end)
             return end
         if first is not None and self._begins(word, first, match):
             return end
@@ -292,7 +292,7 @@ class _Reader:
     def _font_name(self, start: int, end: int) -> None:
         """The names of common fonts stay; another one may be anybody's."""
         name = self.source[start:end].strip().rstrip(";").strip()
-        if name and not _FONTS.fullmatch(name):
+        if name and not is_font(name):
             self.build.cut(start, end, "Arial;" if self.source[start:end].rstrip().endswith(";") else "Arial")
 
     def _seen(self, text: str, start: int, end: int) -> None:

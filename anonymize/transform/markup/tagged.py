@@ -22,6 +22,7 @@ from ruamel.yaml import YAML
 from anonymize.detect.base import Identifier
 from anonymize.policy.model import Kind
 from anonymize.transform.markup.encoded import Base64Layer, data_uri, decode
+from anonymize.transform.markup.fonts import is_font
 from anonymize.transform.markup.layer import Builder, Known, Layer, unreadable_tag
 
 _ATTRIBUTE = r"""[^\s=<>"'/]+(?:\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'<>=`]+))?+"""
@@ -31,12 +32,17 @@ _TAG = re.compile(
 _ONE = re.compile(r"""[\s/]*(?P<name>[^\s=<>"'/]+)(?:\s*=\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>[^\s"'<>=`]+)))?""")
 _NEXT = re.compile(r"[<&]|[^\S ]\s*| \s+")
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7};?|#[xX][0-9a-fA-F]{1,6};?|[A-Za-z][A-Za-z0-9]{1,31};?)")
-_DOCTYPE = re.compile(r"<!DOCTYPE\s+[\w:.-]+(?:\s+(?:PUBLIC|SYSTEM)(?:\s+(?:\"[^\"<>\[]*\"|'[^'<>\[]*'))*)?\s*>", re.IGNORECASE)
+_DOCTYPE = re.compile(
+    r"""<!DOCTYPE\s+html(?:\s+PUBLIC\s+["']-//W3C//DTD X?HTML [\w. ]+//EN["'](?:\s+["']http://www\.w3\.org/TR/[\w./-]+["'])?)?\s*>""",
+    re.IGNORECASE,
+)
 _INTERNAL = re.compile(r"<!ENTITY\s|<!DOCTYPE\s[^>\[]*\[", re.IGNORECASE)
 _HIDDEN = re.compile(
     r"display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)|font-size\s*:\s*0(?![.\d]*[1-9])|mso-hide\s*:\s*all", re.IGNORECASE
 )
 _STYLE = re.compile(r"(?:\s*[a-zA-Z-]+\s*:[\w\s#%.,()'!-]*;?)*\s*")
+_FAMILY = re.compile(r"font(?:-family)?\s*:([^;]*)", re.IGNORECASE)
+_MEASURE = re.compile(r"#[0-9a-f]{3,8}|[-+]?\d{0,5}(?:\.\d{0,4})?(?:px|pt|em|ex|%|\*)?|[a-z]{2}(?:-[a-z]{2})?|(?:text|image)/[a-z+-]{2,10}")
 _SAFE = re.compile(r"[\w\s#%.,:;/*()+\[\]{}^'-]{0,200}")
 _STAMP = re.compile(r"\s*((?:18|19|20|21)\d\d(?:0[1-9]|1[0-2])(?:(?:0[1-9]|[12]\d|3[01])(?:\d{2,6}(?:\.\d+)?)?)?)(?:[+-]\d{2,4})?\s*")
 _NUMBER = re.compile(r"\s*[-+]?\d{0,5}(?:\.\d{0,4})?\s*")
@@ -62,6 +68,7 @@ class _Words:
     known_names: frozenset[str]
     times: frozenset[str]
     keep: frozenset[str]
+    shown: frozenset[str]
     ids: frozenset[str]
     addresses: frozenset[str]
 
@@ -82,7 +89,7 @@ def words() -> _Words:
     return _Words(
         **{name: listed(html_[name]) for name in ("block", "cell", "inline", "void", "raw", "bare")},
         **{name: listed(cda[name]) for name in ("roots", "header", "people", "times")},
-        **{name: listed(attributes[name]) for name in ("keep", "ids", "addresses")},
+        **{name: listed(attributes[name]) for name in ("keep", "shown", "ids", "addresses")},
         narrative=listed(data["xml"]["inline"]),
         name_stays=listed(cda["name-stays-in"]),
         known_names=listed(cda["known-names"]),
@@ -423,7 +430,7 @@ class _Reader:
             self.build.cut(one.start(group), one.end(group), "#" + self._renamed(value[1:]))
         elif local in self.words.addresses:
             self._address(one, value)
-        elif local.startswith(("on", "data-")) or (local == "style" and _STYLE.fullmatch(value) is None) or "data:" in value:
+        elif local.startswith(("on", "data-")) or (local == "style" and not _is_style(value)) or "data:" in value:
             self.build.cut(one.start(), one.end())
         elif (
             (self.form == "cda" and local == "value" and self._stamp(one, group, element))
@@ -439,8 +446,11 @@ class _Reader:
         """Whether a value of an attribute that only forms need to say is as it should be. XML of no known kind may say anything anywhere."""
         if _NUMBER.fullmatch(value) or not _WORD.search(value):
             return True
-        known = local in self.words.keep and (self.form != "xml" or local in ("style", "lang", "version", "encoding"))
-        return known and _SAFE.fullmatch(value) is not None
+        if local == "style" or (local == "face" and all(is_font(name.strip()) for name in value.split(","))):
+            return True
+        if self.form == "cda":
+            return local in self.words.keep and _SAFE.fullmatch(value) is not None
+        return local in self.words.keep and all(word in self.words.shown or _MEASURE.fullmatch(word) for word in value.lower().split())
 
     def _stamp(self, one: re.Match[str], group: str, element: str) -> bool:
         match = _STAMP.fullmatch(one[group])
@@ -525,6 +535,12 @@ class _Reader:
         elif given:
             written = given if len(given) < 8 else f"{given[:4]}-{given[4:6]}-{given[6:8]}"
             self.identifiers.append(Identifier(Kind.DATE, written, "cda.birthTime"))
+
+
+def _is_style(value: str) -> bool:
+    """Whether a style says how something looks and nothing else: no address, and no font that is not common."""
+    families = (name.strip(" '") for match in _FAMILY.finditer(value) for name in match.group(1).split(","))
+    return _STYLE.fullmatch(value) is not None and all(not name or is_font(name) for name in families)
 
 
 def _local(name: str) -> str:
