@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,9 @@ from anonymize.keys import Key
 from anonymize.policy.model import Kind, Method, Rule, Text
 from anonymize.transform import dates, pseudonym
 from anonymize.transform.methods import SPECS, Context, output_type
+
+if TYPE_CHECKING:
+    from anonymize.transform.markup import Edit, Unwrapped
 
 KEY = "__key"
 """string: the subject key of a record as text; null in a table that is not about subjects."""
@@ -76,24 +80,32 @@ class Deidentify:
         from anonymize.detect.registry import build
         from anonymize.transform.structured import scrub_structured
 
-        records = _records(batch)
-        days = offset.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64) if self.text.dates == "shift" else None
-        scrubbed, found = scrub_structured(
-            column,
-            build(self.text),
-            records,
-            declared=declared,
-            shift_days=days,
-            ages_in=self.text.ages_in,
-            replace=self.text.replace,
-            key=self.key,
-            subjects=batch[KEY],
-            names=[_names(record) for record in records],
-        )
+        scrubbed, found = scrub_structured(column, build(self.text), _records(batch), declared=declared, **self._how(batch, offset))
         for total, more in zip(counts, found, strict=True):
             for kind, number in more.items():
                 total[kind] = total.get(kind, 0) + number
         return scrubbed.cast(pa.string())
+
+    def traced(self, column: str, batch: pa.RecordBatch) -> list[tuple[Unwrapped, list[Edit]]]:
+        """What is found in a text column and what stands in its place: of each record the text, unwrapped, and the edits. For an audit."""
+        from anonymize.detect.registry import build
+        from anonymize.transform.structured import traced
+
+        declared = dict(self.rules)[column].format or "auto"
+        offset = dates.offsets(batch[KEY], self.key, days=self.shift_days)
+        texts = [text or "" for text in batch[column].to_pylist()]
+        return traced(texts, build(self.text), _records(batch), declared=declared, **self._how(batch, offset))
+
+    def _how(self, batch: pa.RecordBatch, offset: pa.Array) -> dict[str, Any]:
+        """How the texts of a batch are scrubbed, as `scrub` takes it."""
+        return {
+            "shift_days": offset.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64) if self.text.dates == "shift" else None,
+            "ages_in": self.text.ages_in,
+            "replace": self.text.replace,
+            "key": self.key,
+            "subjects": batch[KEY],
+            "names": [_names(record) for record in _records(batch)],
+        }
 
 
 def _records(batch: pa.RecordBatch) -> list[list[Identifier]]:

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from anonymize.detect.base import Finding, Identifier, TextDetector
 from anonymize.policy.model import Kind
-from anonymize.transform.markup import Unwrapped, unreadable_tag, unwrap
-from anonymize.transform.text import scrub
+from anonymize.transform.markup import Edit, Unwrapped, unreadable_tag, unwrap
+from anonymize.transform.text import replacements, scrub
 
 Records = Sequence[Sequence[Identifier]]
 #: How often what was found before and stands in the result is taken out, before the text is held back.
@@ -73,6 +73,15 @@ def scrub_structured(
     if not any(one.layers and one.unreadable is None for one in unwrapped):
         return scrubbed, counts
     return _searched_again(scrubbed, counts, detector, records, declared, unwrapped, findings, how)
+
+
+def traced(
+    texts: Sequence[str], detector: TextDetector, records: Records | None = None, *, declared: str = "auto", **how: Any
+) -> list[tuple[Unwrapped, list[Edit]]]:
+    """What `scrub_structured` does to each text at its first look: the unwrapped text, and the edits of its plain text. For an audit."""
+    unwrapped = [unwrap(text, declared=declared) for text in texts]
+    made = replacements(unwrapped, _find(detector, unwrapped, records), **how)
+    return [(one, edits) for one, (edits, _) in zip(unwrapped, made, strict=True)]
 
 
 def _find(detector: TextDetector, unwrapped: Sequence[Unwrapped], records: Records | None) -> list[list[Finding]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from presidio_anonymizer.operators import Operator, OperatorType
 from anonymize.detect.base import Finding
 from anonymize.keys import Key
 from anonymize.policy.model import Kind
-from anonymize.transform.markup import Known, Unwrapped
+from anonymize.transform.markup import Edit, Known, Unwrapped
 from anonymize.transform.surrogates import surrogate
 from anonymize.transform.written_dates import shift_written, year_written
 
@@ -72,7 +72,7 @@ def scrub(
     names: Sequence[frozenset[str]] | None = None,
     unwrapped: Sequence[Unwrapped] | None = None,
 ) -> tuple[pa.Array, list[dict[str, int]]]:
-    """Replace every finding; all other characters stay.
+    """Replace every finding; all other characters stay. The pieces are joined once, so that a long note costs its length.
 
     texts: string, length n, null stays null; findings: of each text, sorted, not overlapping; shift_days: int64, length n, 0 where unknown:
     by how much dates move; ages_in: a year: dates are cut to their year, and to a tag where it tells an age over 89 then; with neither, and
@@ -81,34 +81,45 @@ def scrub(
     unwrapped: of each text, where the findings are those of its plain text.
     Returns the scrubbed texts, and the number of findings a kind in each. Raises ValueError where surrogates are asked for without a key.
     """
-    if replace == "surrogates" and key is None:
-        raise ValueError("surrogates need a key")
-    operator: Operator = Surrogate() if replace == "surrogates" else Tag()
-    secret = key.derive("surrogate") if key is not None and replace == "surrogates" else b""
-    every = {"ages_in": ages_in, "secret": secret}
-    whose = subjects.to_pylist() if subjects is not None else [None] * len(texts)
+    sources = unwrapped if unwrapped is not None else [Unwrapped(text or "") for text in texts.to_pylist()]
+    how: dict[str, Any] = {"shift_days": shift_days, "ages_in": ages_in, "replace": replace, "key": key, "subjects": subjects, "names": names}
     scrubbed: list[str | None] = []
     counts: list[dict[str, int]] = []
-    for index, (text, found) in enumerate(zip(texts.to_pylist(), findings, strict=True)):
-        days = int(shift_days[index]) if shift_days is not None else 0
-        given = {**every, "days": days, "subject": whose[index] or "", "names": names[index] if names else frozenset()}
-        source = unwrapped[index] if unwrapped is not None else Unwrapped(text or "")
-        scrubbed.append(None if text is None else _replaced(source, found, operator, given))
+    for text, source, found, (edits, known) in zip(texts.to_pylist(), sources, findings, replacements(sources, findings, **how), strict=True):
+        scrubbed.append(None if text is None else source.wrap(edits, known))
         counts.append(_counted([*found, *source.known]) if text is not None else {})
     return pa.array(scrubbed, pa.string()), counts
 
 
-def _replaced(source: Unwrapped, findings: Sequence[Finding], operator: Operator, given: dict[str, Any]) -> str:
-    """Presidio's engine copies the whole text at each replacement; this joins the pieces once, so that a long note costs its length."""
-    text = source.text
-    edits = []
-    for finding in findings:
-        # The day of birth goes, or the text would tell the age more exactly than the columns do.
-        closed = {"days": 0, "ages_in": None} if finding.kind is Kind.DATE and _of_birth(text, finding) else {}
-        instead = operator.operate(text[finding.start : finding.end], {**given, **closed, "kind": finding.kind})
-        edits.append((finding.start, finding.end, instead))
-    known = [operator.operate(one.value, {**given, "kind": one.kind}) for one in source.known]
-    return source.wrap(edits, known)
+def replacements(
+    sources: Sequence[Unwrapped],
+    findings: Sequence[Sequence[Finding]],
+    *,
+    shift_days: np.ndarray | None = None,
+    ages_in: int | None = None,
+    replace: str = "tags",
+    key: Key | None = None,
+    subjects: pa.Array | None = None,
+    names: Sequence[frozenset[str]] | None = None,
+) -> Iterator[tuple[list[Edit], list[str]]]:
+    """What stands in the place of each finding, as edits of the plain text, and of what the form itself tells. Parameters as for `scrub`."""
+    if replace == "surrogates" and key is None:
+        raise ValueError("surrogates need a key")
+    operator: Operator = Surrogate() if replace == "surrogates" else Tag()
+    secret = key.derive("surrogate") if key is not None and replace == "surrogates" else b""
+    whose = subjects.to_pylist() if subjects is not None else [None] * len(sources)
+    for index, (source, found) in enumerate(zip(sources, findings, strict=True)):
+        days = int(shift_days[index]) if shift_days is not None else 0
+        given = {"ages_in": ages_in, "secret": secret, "days": days, "subject": whose[index] or ""}
+        given["names"] = names[index] if names else frozenset()
+        edits = [(one.start, one.end, _instead(source.text, one, operator, given)) for one in found]
+        yield edits, [operator.operate(one.value, {**given, "kind": one.kind}) for one in source.known]
+
+
+def _instead(text: str, finding: Finding, operator: Operator, given: dict[str, Any]) -> str:
+    """The day of birth goes, or the text would tell the age more exactly than the columns do."""
+    closed = {"days": 0, "ages_in": None} if finding.kind is Kind.DATE and _of_birth(text, finding) else {}
+    return operator.operate(text[finding.start : finding.end], {**given, **closed, "kind": finding.kind})
 
 
 def _rewritten(date: str, days: int, ages_in: int | None) -> str | None:
