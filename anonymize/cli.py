@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from anonymize import __version__
+from anonymize.auditing.command import audit_text_command
 from anonymize.errors import AnonymizeError, without_values
 from anonymize.generalizing import generalize_command
 from anonymize.texts import explain_command, find_phi_command, scrub_command
@@ -151,7 +152,7 @@ def runs_command(policy_file: Path) -> None:
         click.echo(found)
 
 
-for command in (generalize_command, find_phi_command, scrub_command, explain_command):
+for command in (audit_text_command, generalize_command, find_phi_command, scrub_command, explain_command):
     cli.add_command(command)
 
 
