@@ -28,7 +28,16 @@ SHOWN = ("dev", "questions", "clin_dev", "general")
 @click.option("--show-holdout", is_flag=True, help="With --misses: the hold-out's text too. Who has read it cannot be judged by it any more.")
 @click.option("--json", "as_json", type=click.Path(dir_okay=False, path_type=Path), help="Write all figures to this file.")
 @click.option("--write", type=click.Path(dir_okay=False, path_type=Path), help="Write the chosen set as JSON lines and measure nothing.")
-def main(systems: tuple[str, ...], chosen: tuple[str, ...], notes: int, seed: int, misses: int, show_holdout: bool, as_json: Path | None, write: Path | None) -> None:
+def main(
+    systems: tuple[str, ...],
+    chosen: tuple[str, ...],
+    notes: int,
+    seed: int,
+    misses: int,
+    show_holdout: bool,
+    as_json: Path | None,
+    write: Path | None,
+) -> None:
     """Measure PHI detection in free text and print one table."""
     sets = {name: SETS[name].read(notes, seed) for name in chosen or [name for name in SETS if name != "dev"]}
     if write:
@@ -73,7 +82,10 @@ def table(told: dict[str, Any]) -> str:
         lines += ["", f"Recall a category, {name} ({next(iter(systems.values()))['documents']} documents; entities found in full):", ""]
         lines += ["| category | n | " + " | ".join(systems) + " |", "| --- " * (len(systems) + 2) + "|"]
         for label in labels:
-            cells = [f"{o['entity_recall']:.3f} ({o['interval'][0]:.3f}-{o['interval'][1]:.3f})" for o in (one["labels"][label] for one in systems.values())]
+            cells = [
+                f"{o['entity_recall']:.3f} ({o['interval'][0]:.3f}-{o['interval'][1]:.3f})"
+                for o in (one["labels"][label] for one in systems.values())
+            ]
             lines.append(f"| {label} | {next(iter(systems.values()))['labels'][label]['n']} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -19,7 +19,7 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 DATA = Path(__file__).parent / "data"
@@ -66,7 +66,7 @@ def kept_back(forms: tuple[str, ...]) -> frozenset[str]:
     return frozenset(ordered[: len(forms) // 3])
 
 
-@lru_cache(maxsize=None)
+@cache
 def _parted(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     forms = banks()[name]
     kept = kept_back(forms)

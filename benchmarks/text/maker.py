@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import random
-import re
-import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
 from benchmarks.text.grammar import SPLITS, Piece, banks, pick, pick_many, tokens
-from benchmarks.text.people import Person, Place, Registry, Subject
+from benchmarks.text.people import Person, Place, Registry, Subject, plain
 
-ORDINALS = ("zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth sixteenth seventeenth "
-            "eighteenth nineteenth twentieth").split()  # fmt: skip
-TENS = {9: "ninety", 10: "one hundred"}
-UNITS = ("", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+ORDINALS = (
+    "zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth sixteenth "
+    "seventeenth eighteenth nineteenth twentieth"
+).split()
 
 
 def make(split: str, n: int, seed: int, kinds: Iterable[str] = ()) -> list[dict[str, Any]]:
@@ -28,7 +26,8 @@ def make(split: str, n: int, seed: int, kinds: Iterable[str] = ()) -> list[dict[
         raise ValueError(f"no split '{split}'. Known: {', '.join(SPLITS)}")
     chosen = tuple(kinds) or tuple(sorted(name for name in banks() if name.startswith("note_")))
     # Each note has its own random source, so that a change of one form changes the notes that use it and no others.
-    return [Note(split, random.Random(f"{split} {seed} {number}"), chosen[number % len(chosen)]).made(f"{split}{seed}-{number:04d}") for number in range(n)]
+    sources = (random.Random(f"{split} {seed} {number}") for number in range(n))
+    return [Note(split, rng, chosen[number % len(chosen)]).made(f"{split}{seed}-{number:04d}") for number, rng in enumerate(sources)]
 
 
 class Note:
@@ -147,7 +146,8 @@ class Note:
 
     def _dated(self, codes: str, day: dt.date) -> str:
         ordinal = f"{day.day}{'th' if 10 < day.day < 20 else {1: 'st', 2: 'nd', 3: 'rd'}.get(day.day % 10, 'th')}"
-        word = ORDINALS[day.day] if day.day <= 20 else ("thirtieth" if day.day == 30 else f"{'twenty' if day.day < 30 else 'thirty'}-{ORDINALS[day.day % 10]}")
+        tens = "twenty" if day.day < 30 else "thirty"
+        word = ORDINALS[day.day] if day.day <= 20 else "thirtieth" if day.day == 30 else f"{tens}-{ORDINALS[day.day % 10]}"
         return day.strftime(codes.replace("%o", ordinal).replace("%E", word))
 
     def _characters(self, name: str) -> str:
@@ -158,41 +158,63 @@ class Note:
         return self.rng.choice("123456789") + text[1:] if name[0] == "#" else text
 
     def _value(self, name: str) -> str:
-        person, place, number, subject = self.person, self.place, self.number, self.subject
-        female = person.sex == "F"
-        about = subject.person.sex == "F"
-        years = self.today.year - subject.person.born.year - 1
-        values = {
-            "given": person.given, "family": person.family, "middle": person.middle, "nick": person.nick or person.middle,
-            "g": person.given[0], "m": person.middle[0], "f": person.family[0],
-            "GIVEN": person.given.upper(), "FAMILY": person.family.upper(), "MIDDLE": person.middle.upper(),
-            "given_s": _plain(person.given), "family_s": _plain(person.family), "g_s": _plain(person.given)[:1],
-            "given_l": person.given.lower(), "family_l": person.family.lower(), "g_l": person.given[0].lower(), "f_l": person.family[0].lower(),
-            "mr": "Ms." if female else "Mr.", "mrs": "Mrs." if female else "Mr.", "mr_bare": "Ms" if female else "Mr", "mr_l": "mrs" if female else "mr",
-            "he": "she" if about else "he", "his": "her" if about else "his", "him": "her" if about else "him", "He": "She" if about else "He",
-            "His": "Her" if about else "His", "man": "woman" if about else "man", "male": "female" if about else "male", "M": "F" if about else "M",
-            "husband": "husband" if about else "wife", "kin": self._kin(),
-            "year": str(self.today.year - self.rng.randint(1, 30)), "years": str(years),
-            "years_words": f"{TENS[years // 10]}{'-' if years < 100 else ' '}{UNITS[years % 10]}".strip(" -") if years > 89 else "",
-            "p1": number[:3], "p2": number[3:6], "p3": number[6:],
-            "number": place.number, "street": place.street, "street_kind": place.kind, "unit": f" {place.unit}" if place.unit else "",
-            "unit_comma": f", {place.unit}" if place.unit else "", "city": place.city, "st": place.state, "state": place.state_name, "zip": place.zip,
-            "county": place.county, "own_mrn": subject.mrn, "own_email": subject.email, "own_insurance": subject.insurance,
-            "ssn1": subject.ssn[:3], "ssn2": subject.ssn[3:5], "ssn3": subject.ssn[5:],
-        }  # fmt: skip
-        if name in values:
-            return values[name]
+        for values in (_of_person(self.person), _of_place(self.place), _of_subject(self.subject)):
+            if name in values:
+                return values[name]
+        if name in ("p1", "p2", "p3"):
+            return {"p1": self.number[:3], "p2": self.number[3:6], "p3": self.number[6:]}[name]
         if name in ("typo_family", "typo_given"):
-            return _mistyped(person.family if name == "typo_family" else person.given, self.rng)
+            return _mistyped(self.person.family if name == "typo_family" else self.person.given, self.rng)
+        if name == "kin":
+            return self._kin()
+        if name == "year":
+            return str(self.today.year - self.rng.randint(1, 30))
         if name == "mail_new":
-            return self.registry.email(person)
+            return self.registry.email(self.person)
         raise ValueError(f"no bank and no value '{name}'")
 
     def _kin(self) -> str:
-        return self.rng.choice(("daughter", "niece", "sister", "mother") if self.people["rel"].sex == "F" else ("son", "nephew", "brother", "father"))
+        return self.rng.choice(
+            ("daughter", "niece", "sister", "mother") if self.people["rel"].sex == "F" else ("son", "nephew", "brother", "father")
+        )
 
     def _cased(self, piece: Piece) -> str:
         return piece.text if self.case == "as it is" else piece.text.upper() if self.case == "upper" else piece.text.lower()
+
+
+def _of_person(person: Person) -> dict[str, str]:
+    given, family, middle = person.given, person.family, person.middle
+    titles = ("Ms.", "Mrs.", "Ms", "mrs") if person.sex == "F" else ("Mr.", "Mr.", "Mr", "mr")
+    return {
+        **{"given": given, "family": family, "middle": middle, "nick": person.nick or middle},
+        **{"g": given[0], "m": middle[0], "f": family[0], "g_l": given[0].lower(), "f_l": family[0].lower()},
+        **{"GIVEN": given.upper(), "FAMILY": family.upper(), "MIDDLE": middle.upper(), "given_l": given.lower(), "family_l": family.lower()},
+        **{"given_s": plain(given), "family_s": plain(family), "g_s": plain(given)[:1]},
+        **dict(zip(("mr", "mrs", "mr_bare", "mr_l"), titles, strict=True)),
+    }
+
+
+def _of_place(place: Place) -> dict[str, str]:
+    return {
+        **{"number": place.number, "street": place.street, "street_kind": place.kind, "city": place.city, "county": place.county},
+        **{"unit": f" {place.unit}" if place.unit else "", "unit_comma": f", {place.unit}" if place.unit else ""},
+        **{"st": place.state, "state": place.state_name, "zip": place.zip},
+    }
+
+
+def _of_subject(subject: Subject) -> dict[str, str]:
+    words = (
+        ("she", "her", "her", "woman", "female", "F", "husband")
+        if subject.person.sex == "F"
+        else ("he", "his", "him", "man", "male", "M", "wife")
+    )
+    told = dict(zip(("he", "his", "him", "man", "male", "M", "husband"), words, strict=True))
+    return {
+        **told,
+        **{"He": told["he"].capitalize(), "His": told["his"].capitalize()},
+        **{"own_mrn": subject.mrn, "own_email": subject.email, "own_insurance": subject.insurance},
+        **{"ssn1": subject.ssn[:3], "ssn2": subject.ssn[3:5], "ssn3": subject.ssn[5:]},
+    }
 
 
 def _mistyped(name: str, rng: random.Random) -> str:
@@ -200,11 +222,6 @@ def _mistyped(name: str, rng: random.Random) -> str:
     at = rng.randint(1, max(1, len(name) - 2))
     slips = (name[:at] + name[at + 1 : at + 2] + name[at] + name[at + 2 :], name[:at] + name[at + 1 :], name[:at] + name[at] + name[at:])
     return rng.choice([slip for slip in slips if slip != name] or [name])
-
-
-def _plain(name: str) -> str:
-    """A name as an address or a login holds it: small letters of ASCII alone."""
-    return re.sub("[^a-z]", "", unicodedata.normalize("NFKD", name).lower()) or "user"
 
 
 def _joined(pieces: Iterable[Piece]) -> tuple[str, list[dict[str, Any]]]:

