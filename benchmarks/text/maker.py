@@ -187,7 +187,7 @@ def _of_person(person: Person) -> dict[str, str]:
     titles = ("Ms.", "Mrs.", "Ms", "mrs") if person.sex == "F" else ("Mr.", "Mr.", "Mr", "mr")
     return {
         **{"given": given, "family": family, "middle": middle, "nick": person.nick or middle},
-        **{"g": given[0], "m": middle[0], "f": family[0], "g_l": given[0].lower(), "f_l": family[0].lower()},
+        **{"g": given[0].upper(), "m": middle[0].upper(), "f": family[0].upper(), "g_l": given[0].lower(), "f_l": family[0].lower()},
         **{"GIVEN": given.upper(), "FAMILY": family.upper(), "MIDDLE": middle.upper(), "given_l": given.lower(), "family_l": family.lower()},
         **{"given_s": plain(given), "family_s": plain(family), "g_s": plain(given)[:1]},
         **dict(zip(("mr", "mrs", "mr_bare", "mr_l"), titles, strict=True)),

@@ -19,8 +19,8 @@ LOCALES = (
     "id_ID vi_VN yo_NG ha_NG tw_GH zu_ZA az_AZ lt_LT"
 ).split()
 KINDS = (
-    "Street St St. Avenue Ave Ave. Road Rd Drive Dr Dr. Lane Ln Court Ct Blvd Place Way Terrace Circle Parkway Pkwy Trail Highway Hwy".split()
-)
+    "Street St St. Avenue Ave Ave. Road Rd Drive Dr Dr. Lane Ln Court Ct Blvd Place Way Terrace Circle Parkway Pkwy Trail Highway Hwy"
+).split()
 MAIL = "gmail.com yahoo.com hotmail.com aol.com outlook.com icloud.com comcast.net protonmail.com verizon.net att.net mail.com".split()
 
 
