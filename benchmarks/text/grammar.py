@@ -23,7 +23,9 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 DATA = Path(__file__).parent / "data"
-SPLITS = ("dev", "holdout")
+SPLITS = ("dev", "holdout", "natural")
+"""`dev` never sees what is kept back; `holdout` draws every second form from it, so rare forms weigh more than hospitals write them; `natural`
+draws all forms by their weight. The names of the last two are not those of the first."""
 TOKEN = re.compile(r"<(?P<label>[A-Z][A-Z0-9_]*)\|(?P<inner>[^<>]*)>|\{(?P<slot>[^{}]+)\}")
 
 
@@ -74,18 +76,22 @@ def _parted(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def pick(name: str, split: str, rng: random.Random) -> str:
-    """A form of a bank: `dev` never sees what is kept back, `holdout` draws every second form from it."""
+    """A form of a bank, drawn by weight from what the split sees."""
     shared, kept = _parted(name)
-    drawn = [weighed(form) for form in (kept if split == "holdout" and kept and rng.random() < 0.5 else shared)]
+    if split == "holdout" and kept:
+        seen = kept if rng.random() < 0.5 else shared
+    else:
+        seen = shared if split == "dev" else shared + kept
+    drawn = [weighed(form) for form in seen]
     return rng.choices([form for _, form in drawn], [weight for weight, _ in drawn])[0]
 
 
 def pick_many(name: str, split: str, n: int, rng: random.Random) -> list[str]:
-    """n different forms of a bank, or all that there are; of the hold-out's, half are kept back."""
+    """n different forms of a bank, or all that there are; half of the hold-out's are kept back."""
     shared, kept = _parted(name)
-    if split != "holdout":
-        kept = ()
-    drawn = rng.sample(kept, min((n + rng.randint(0, 1)) // 2, len(kept)))
+    if split == "natural":
+        shared, kept = shared + kept, ()
+    drawn = rng.sample(kept, min((n + rng.randint(0, 1)) // 2, len(kept))) if split == "holdout" else []
     drawn += rng.sample(shared, min(n - len(drawn), len(shared)))
     rng.shuffle(drawn)
     return [weighed(form)[1] for form in drawn]

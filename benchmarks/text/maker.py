@@ -17,7 +17,7 @@ ORDINALS = (
 
 
 def make(split: str, n: int, seed: int, kinds: Iterable[str] = ()) -> list[dict[str, Any]]:
-    """n notes of a split (`dev` or `holdout`), the same for the same seed.
+    """n notes of a split (`dev`, `holdout` or `natural`), the same for the same seed.
 
     kinds: the banks of notes to draw from (default: all). Each note has `id`, `kind`, `text`, `spans` (start, end in code points, label,
     form: the bank of forms that it was written by) and `record`. Raises ValueError for a split that is not known.

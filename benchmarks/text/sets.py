@@ -1,4 +1,4 @@
-"""The sets of texts that are measured: two that stand in the data folder, and three that the maker writes."""
+"""The sets of texts that are measured: two that stand in the data folder, and four that the maker writes."""
 
 from __future__ import annotations
 
@@ -47,8 +47,9 @@ SETS = {
     for one in (
         Set("clin_dev", "role-played visits (ACI-Bench), surrogate PHI; rules were tuned on it", _file("clin_dev.jsonl")),
         Set("dev", "made notes, the forms that rules may be tuned on", lambda n, seed: make("dev", n, seed)),
-        Set("holdout", "made notes with names, forms and text that the dev set has not", lambda n, seed: make("holdout", n, seed)),
-        Set("questions", "clinicians' short questions, hold-out forms", lambda n, seed: make("holdout", 2 * n, seed, ("question",))),
+        Set("holdout", "made notes with new names, half of their forms, layouts and sentences unknown to dev", lambda n, seed: make("holdout", n, seed)),
+        Set("natural", "made notes with new names, all forms as often as hospitals write them", lambda n, seed: make("natural", n, seed)),
+        Set("questions", "clinicians' short questions, all forms by their weight", lambda n, seed: make("natural", 2 * n, seed, ("question",))),
         Set(
             "general", "general sentences (presidio-research)", _file("presidio_research_v2.jsonl"),
             # Jobs, nationalities and religions are not among HIPAA's identifiers.

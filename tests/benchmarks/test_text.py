@@ -102,7 +102,7 @@ class TestMaker:
         assert [name for name in banks() if name not in used and not name.startswith(drawn_by_code)] == []
 
     def test_an_unknown_split_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="Known: dev, holdout"):
+        with pytest.raises(ValueError, match="Known: dev, holdout, natural"):
             make("test", 1, 0)
 
 
@@ -126,6 +126,13 @@ class TestHoldOut:
     def test_the_sets_share_no_patient(self, dev: list[dict[str, Any]], holdout: list[dict[str, Any]]) -> None:
         for key in ("given", "family", "mrn", "phone", "email"):
             assert {note["record"][key] for note in dev}.isdisjoint(note["record"][key] for note in holdout)
+
+    def test_the_natural_set_draws_every_form_by_its_weight(self) -> None:
+        rng = random.Random(5)
+        weights = dict(reversed(weighed(form)) for form in banks()["date_full"])
+        drawn = [pick("date_full", "natural", rng) for _ in range(20_000)]
+        assert set(drawn) == set(weights)
+        assert all(abs(drawn.count(form) / 20_000 - weight / sum(weights.values())) < 0.01 for form, weight in weights.items())
 
     def test_a_layout_is_kept_back_in_every_kind_of_note(self) -> None:
         kinds = [name for name in banks() if name.startswith("note_")]
