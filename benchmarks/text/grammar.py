@@ -78,10 +78,7 @@ def _parted(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def pick(name: str, split: str, rng: random.Random) -> str:
     """A form of a bank, drawn by weight from what the split sees."""
     shared, kept = _parted(name)
-    if split == "holdout" and kept:
-        seen = kept if rng.random() < 0.5 else shared
-    else:
-        seen = shared if split == "dev" else shared + kept
+    seen = {"dev": shared, "natural": shared + kept, "holdout": kept if kept and rng.random() < 0.5 else shared}[split]
     drawn = [weighed(form) for form in seen]
     return rng.choices([form for _, form in drawn], [weight for weight, _ in drawn])[0]
 

@@ -52,7 +52,10 @@ class Note:
 
     def made(self, name: str) -> dict[str, Any]:
         """The note, as evaluators read it."""
-        pieces = self.expand(pick(self.kind, self.split, self.rng))
+        return self.finished(self.expand(pick(self.kind, self.split, self.rng)), name)
+
+    def finished(self, pieces: Iterable[Piece], name: str) -> dict[str, Any]:
+        """A note of some pieces: typed as its author types, lines broken as the terminal breaks them."""
         text, spans = _joined([Piece(self._cased(piece), piece.label, piece.form) for piece in pieces])
         text = _wrapped(text, self.rng.choice((None, None, None, None, 72, 80)))
         return {"id": name, "kind": self.kind, "text": text, "spans": spans, "record": self.subject.record()}

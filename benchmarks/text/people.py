@@ -15,8 +15,8 @@ from faker import Faker
 from benchmarks.text.grammar import banks
 
 LOCALES = (
-    "en_US en_GB en_IE en_IN en_NG en_KE es_MX es_CO pt_BR fr_FR fr_CA de_DE it_IT pl_PL nl_NL sv_SE fi_FI da_DK no_NO cs_CZ hr_HR hu_HU tr_TR ro_RO "
-    "id_ID vi_VN yo_NG ha_NG tw_GH zu_ZA az_AZ lt_LT"
+    "en_US en_GB en_IE en_IN en_NG en_KE es_MX es_CO pt_BR fr_FR fr_CA de_DE it_IT pl_PL nl_NL sv_SE fi_FI da_DK no_NO cs_CZ hr_HR hu_HU tr_TR "
+    "ro_RO id_ID vi_VN yo_NG ha_NG tw_GH zu_ZA az_AZ lt_LT"
 ).split()
 KINDS = "Street St St. Avenue Ave Ave. Road Rd Drive Dr Dr. Lane Ln Court Ct Blvd Place Way Terrace Circle Parkway Pkwy Highway".split()
 MAIL = "gmail.com yahoo.com hotmail.com aol.com outlook.com icloud.com comcast.net protonmail.com verizon.net att.net mail.com".split()

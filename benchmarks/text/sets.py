@@ -1,4 +1,4 @@
-"""The sets of texts that are measured: two that stand in the data folder, and four that the maker writes."""
+"""The sets of texts that are measured: two that stand in the data folder, and five that the maker writes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.text.maker import make
+from benchmarks.text.retold import retell
 from benchmarks.text.score import IGNORED
 
 Documents = list[dict[str, Any]]
@@ -25,15 +26,12 @@ class Set:
     ignored: frozenset[str] = IGNORED
 
 
-def _file(name: str) -> Callable[[int, int], Documents]:
-    def read(n: int, seed: int) -> Documents:  # noqa: ARG001
-        beside = Path(__file__).resolve().parents[3] / "shared" / "data"
-        path = Path(os.environ.get("ANONYMIZE_DATA", beside)) / "notes" / name
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is no file; set ANONYMIZE_DATA to the folder of real data")
-        return list(read_jsonl(path))
-
-    return read
+def _file(name: str) -> Documents:
+    beside = Path(__file__).resolve().parents[3] / "shared" / "data"
+    path = Path(os.environ.get("ANONYMIZE_DATA", beside)) / "notes" / name
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is no file; set ANONYMIZE_DATA to the folder of real data")
+    return list(read_jsonl(path))
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
@@ -42,18 +40,18 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
         yield from (json.loads(line) for line in lines if line.strip())
 
 
+#: Jobs, nationalities and religions are not among HIPAA's identifiers.
+GENERAL = IGNORED | {"TITLE", "NRP"}
+
 SETS = {
     one.name: one
     for one in (
-        Set("clin_dev", "role-played visits (ACI-Bench), surrogate PHI; rules were tuned on it", _file("clin_dev.jsonl")),
+        Set("clin_dev", "role-played visits (ACI-Bench), surrogate PHI; rules were tuned on it", lambda *_: _file("clin_dev.jsonl")),
         Set("dev", "made notes, the forms that rules may be tuned on", lambda n, seed: make("dev", n, seed)),
-        Set("holdout", "made notes with new names, half of their forms, layouts and sentences unknown to dev", lambda n, seed: make("holdout", n, seed)),
-        Set("natural", "made notes with new names, all forms as often as hospitals write them", lambda n, seed: make("natural", n, seed)),
-        Set("questions", "clinicians' short questions, all forms by their weight", lambda n, seed: make("natural", 2 * n, seed, ("question",))),
-        Set(
-            "general", "general sentences (presidio-research)", _file("presidio_research_v2.jsonl"),
-            # Jobs, nationalities and religions are not among HIPAA's identifiers.
-            IGNORED | {"TITLE", "NRP"},
-        ),
+        Set("holdout", "made notes; new names; half of the forms and sentences unknown to dev", lambda n, seed: make("holdout", n, seed)),
+        Set("natural", "made notes; new names; all forms as often as hospitals write them", lambda n, seed: make("natural", n, seed)),
+        Set("retold", "the text of clin_dev with new PHI, forms as in natural", lambda n, seed: retell(_file("clin_dev.jsonl"), n, seed)),
+        Set("questions", "clinicians' short questions, forms as in natural", lambda n, seed: make("natural", 2 * n, seed, ("question",))),
+        Set("general", "general sentences (presidio-research)", lambda *_: _file("presidio_research_v2.jsonl"), GENERAL),
     )
-}  # fmt: skip
+}

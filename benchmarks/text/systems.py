@@ -28,21 +28,15 @@ class System:
 def _ours(with_record: bool) -> Run:
     import pyarrow as pa
 
-    from anonymize.detect.base import Identifier
     from anonymize.detect.registry import build
-    from anonymize.policy.model import Kind, Text
+    from anonymize.policy.model import Text
+    from anonymize.texts import identifiers
     from anonymize.transform.text import scrub
 
     detector = build(Text())
-    kinds = {
-        "given": Kind.NAME, "family": Kind.NAME, "relative": Kind.NAME, "provider": Kind.NAME, "dob": Kind.DATE, "mrn": Kind.MRN,
-        "phone": Kind.PHONE, "address": Kind.ADDRESS, "city": Kind.ADDRESS, "state": Kind.ADDRESS, "zip": Kind.ADDRESS,
-        "email": Kind.EMAIL, "insurance_id": Kind.HEALTH_PLAN,
-    }  # fmt: skip
 
     def run(text: str, record: dict[str, str] | None) -> tuple[Spans, str]:
-        known = [Identifier(kinds[key], value, key) for key, value in (record or {}).items() if key in kinds and value] if with_record else []
-        found = detector.find([text], [known])
+        found = detector.find([text], [identifiers(record if with_record else None)])
         replaced, _ = scrub(pa.array([text]), found)
         return [(finding.start, finding.end) for finding in found[0]], replaced[0].as_py()
 

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from benchmarks.text.__main__ import table
 from benchmarks.text.grammar import banks, kept_back, pick, pick_many, tokens, weighed
 from benchmarks.text.maker import Note, make
+from benchmarks.text.retold import retell
 from benchmarks.text.score import IGNORED, by_label, figures, intervals, score
+from benchmarks.text.sets import read_jsonl
 
 SEED = 11
 
@@ -98,7 +100,7 @@ class TestMaker:
 
     def test_no_bank_is_without_use_and_no_slot_unknown(self) -> None:
         used = {part for forms in banks().values() for form in forms for slot in _slots(form) for part in re.split(r"[ :|«»]", slot)}
-        drawn_by_code = ("note_", "names_", "question", "states", "streets", "counties", "cities", "phi", "facility")
+        drawn_by_code = ("note_", "names_", "question", "states", "streets", "counties", "cities", "phi", "facility", "told_")
         assert [name for name in banks() if name not in used and not name.startswith(drawn_by_code)] == []
 
     def test_an_unknown_split_is_refused(self) -> None:
@@ -138,6 +140,31 @@ class TestHoldOut:
         kinds = [name for name in banks() if name.startswith("note_")]
         assert len(kinds) >= 12
         assert all(kept_back(banks()[kind]) for kind in kinds)
+
+
+class TestRetold:
+    def test_a_visit_is_told_with_new_phi_alone(self, data_dir: Path) -> None:
+        visits = list(read_jsonl(data_dir / "notes" / "clin_dev.jsonl"))
+        told = retell(visits, len(visits), SEED)
+        assert told == retell(visits, len(visits), SEED)
+        for old, new in zip(visits, told, strict=True):
+            assert len(new["spans"]) >= len(old["spans"])
+            assert old["record"]["mrn"] not in new["text"]
+            assert old["record"]["email"].lower() not in new["text"].lower()
+            assert all(new["text"][s["start"] : s["end"]].strip() for s in new["spans"])
+
+    def test_its_clinical_text_stays(self, data_dir: Path) -> None:
+        visits = list(read_jsonl(data_dir / "notes" / "clin_dev.jsonl"))
+        for old, new in zip(visits, retell(visits, len(visits), SEED), strict=True):
+            words = _clinical(old)
+            assert len(words - _clinical(new)) < 0.02 * len(words) + 3
+
+
+def _clinical(note: dict[str, Any]) -> set[str]:
+    text = list(note["text"].lower())
+    for span in note["spans"]:
+        text[span["start"] : span["end"]] = " " * (span["end"] - span["start"])
+    return set(re.findall(r"[a-z]{4,}", "".join(text)))
 
 
 GOLD = {
