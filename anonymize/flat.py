@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,22 +53,22 @@ class FlatFile:
             raise InputError(f"{path}: the file is empty; its first line must name the columns")
         return cls(path, _distinct(path, columns), delimiter)
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """All of a CSV is text, and an empty cell is null."""
+    def batches(self, encoded: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
+        """All of a CSV is text, and an empty cell is null. encoded: columns whose texts come as dictionaries, where they are texts."""
         import pyarrow as pa
         import pyarrow.csv as pc
         import pyarrow.parquet as pq
 
         try:
             if self.delimiter is None:
-                yield from pq.ParquetFile(self.path).iter_batches(_ROWS)
+                yield from pq.ParquetFile(self.path, read_dictionary=list(encoded)).iter_batches(_ROWS)
                 return
             with pc.open_csv(
                 self.path,
                 read_options=pc.ReadOptions(block_size=16 << 20, column_names=list(self.columns), skip_rows=1),
                 parse_options=pc.ParseOptions(delimiter=self.delimiter, newlines_in_values=True),
                 convert_options=pc.ConvertOptions(
-                    column_types=dict.fromkeys(self.columns, pa.string()),
+                    column_types={**dict.fromkeys(self.columns, pa.string()), **dict.fromkeys(encoded, pa.dictionary(pa.int32(), pa.string()))},
                     strings_can_be_null=True,
                     null_values=[""],
                     quoted_strings_can_be_null=True,
@@ -88,13 +88,14 @@ def _distinct(path: Path, columns: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def texts(column: pa.Array) -> pa.Array:
-    """As a hierarchy's file writes it: whole numbers that a missing value made floats are whole again."""
+    """As a hierarchy's file writes it: whole numbers that a missing value made floats are whole again; dictionaries of texts stay."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if pa.types.is_floating(column.type):
         return pc.replace_substring_regex(column.cast(pa.string()), r"\.0$", "")
-    return column.cast(pa.string())
+    encoded = pa.types.is_dictionary(column.type) and pa.types.is_string(column.type.value_type)
+    return column if encoded else column.cast(pa.string())
 
 
 class CsvSink:

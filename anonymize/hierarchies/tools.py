@@ -18,16 +18,22 @@ def is_text(type: pa.DataType) -> bool:
 
 def each(values: pa.Array, fn: Callable[[str], str | None]) -> pa.Array:
     """fn of each distinct value's text, string, length n; null where the value is null or fn gives None."""
-    encoded = values.cast(pa.string()).dictionary_encode()
+    encoded = _encoded(values)
     return pa.array([None if v is None else fn(v) for v in encoded.dictionary.to_pylist()], pa.string()).take(encoded.indices)
 
 
 def each_number(values: pa.Array, fn: Callable[[str], float]) -> np.ndarray:
     """fn of each distinct value's text, float64, length n; 0 where the value is null."""
-    encoded = values.cast(pa.string()).dictionary_encode()
+    encoded = _encoded(values)
     numbers = np.array([0.0 if v is None else fn(v) for v in encoded.dictionary.to_pylist()] + [0.0])
     indices = encoded.indices.fill_null(len(numbers) - 1).to_numpy(zero_copy_only=False)
     return numbers[indices]
+
+
+def _encoded(values: pa.Array) -> pa.DictionaryArray:
+    if pa.types.is_dictionary(values.type) and pa.types.is_string(values.type.value_type):
+        return values
+    return values.cast(pa.string()).dictionary_encode()
 
 
 def top(values: pa.Array) -> pa.Array:

@@ -21,6 +21,32 @@ def stride_groups(groups: np.ndarray, starts: np.ndarray, node: np.ndarray, stri
 
 
 @njit(cache=True, nogil=True)
+def cheapest_path(bounds: np.ndarray, strides: np.ndarray, extents: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """int64 (steps, m): from a place of an array to its end, each step along the axis whose next bound is the least.
+
+    bounds: float64, the array, flat; strides, extents: int64 (m); place: int64 (m).
+    """
+    m = place.size
+    steps = 1
+    for c in range(m):
+        steps += extents[c] - 1 - place[c]
+    path = np.empty((steps, m), np.int64)
+    here = place.copy()
+    path[0] = here
+    for step in range(1, steps):
+        at = 0
+        for c in range(m):
+            at += here[c] * strides[c]
+        chosen, least = -1, 0.0
+        for c in range(m):
+            if here[c] + 1 < extents[c] and (chosen < 0 or bounds[at + strides[c]] < least):
+                chosen, least = c, bounds[at + strides[c]]
+        here[chosen] += 1
+        path[step] = here
+    return path
+
+
+@njit(cache=True, nogil=True)
 def loss_of_leaves(losses: np.ndarray, starts: np.ndarray, leaves: np.ndarray, at: np.ndarray) -> np.ndarray:
     """float64 (m, levels): what some records, given by leaf, lose in each column at each level; under `at` as much as there.
 

@@ -22,7 +22,8 @@ from anonymize.privacy.judge import Judge, SearchSettings
 from anonymize.privacy.lattice import Cells, Encoded, Node, encode
 from anonymize.privacy.models import columns_of
 from anonymize.privacy.search import bounds, outer_sum, unreachable
-from anonymize.privacy.solution import SUPPRESSED, class_keys
+from anonymize.privacy.solution import SUPPRESSED
+from anonymize.privacy.tuples import Tuples
 
 #: Costs are reckoned anew when this share of the records has left, or so many nodes were met.
 _SHRINK, _BATCH = 0.95, 500
@@ -35,12 +36,12 @@ _MOST_NODES = 30_000_000
 class LocalSolution:
     """What is published for each tuple of the tally.
 
-    tuples: the keys of the tuples that are published; published: by column, what stands for each, dictionary of string; loss, k, classes,
+    tuples: those that are published; published: by column, what stands for each, dictionary of string; loss, k, classes,
     suppressed: as in `Solution`; shares: by column, the share of published records at each of its levels.
     """
 
     hierarchies: Mapping[str, Hierarchy]
-    tuples: pa.Array = field(repr=False)
+    tuples: Tuples = field(repr=False)
     published: Mapping[str, pa.DictionaryArray] = field(repr=False)
     shares: Mapping[str, tuple[float, ...]]
     loss: float
@@ -53,7 +54,8 @@ class LocalSolution:
         """The batch with its quasi-identifiers generalized (strings), and `__suppressed`: bool. A tuple that the search has not seen is
         suppressed: closed by default."""
         exact = [hierarchy.generalize(batch[name], 0) for name, hierarchy in self.hierarchies.items()]
-        found = pc.index_in(class_keys(exact, batch.num_rows), self.tuples)
+        places = self.tuples.find(exact, batch.num_rows)
+        found = pa.array(places, mask=places < 0)
         general = {name: pc.fill_null(_texts(values, found), ANY) for name, values in self.published.items()}
         known = pc.is_valid(found)
         nulls = {name: pc.and_(known, pc.is_null(_texts(values, found))) for name, values in self.published.items()}
@@ -270,11 +272,11 @@ def _part(encoded: Encoded, some: np.ndarray) -> Encoded:
 
 def _published_tuples(
     encoded: Encoded, hierarchies: Mapping[str, Hierarchy], published: np.ndarray, levels: np.ndarray
-) -> tuple[pa.Array, dict[str, pa.DictionaryArray]]:
-    """The key of each distinct tuple that is published, and by column what stands for it."""
+) -> tuple[Tuples, dict[str, pa.DictionaryArray]]:
+    """Each distinct tuple that is published, and by column what stands for it."""
     if not len(published):
         empty = pa.array([], pa.string()).dictionary_encode()
-        return pa.array([], pa.string()), dict.fromkeys(encoded.columns, empty)
+        return Tuples([pa.array([], pa.string())] * len(encoded.columns)), dict.fromkeys(encoded.columns, empty)
     ids = _part(encoded, published).classes((0,) * len(encoded.columns))[0]
     one = published[np.unique(ids, return_index=True)[1]]
     exact, labels = [], {}
@@ -284,4 +286,4 @@ def _published_tuples(
         exact.append(ladder[0].take(pa.array(leaf)))
         every = pa.concat_arrays([step.cast(pa.string()) for step in ladder])
         labels[name] = pa.DictionaryArray.from_arrays(pa.array(levels[one, c] * len(ladder[0]) + leaf, pa.int32()), every)
-    return class_keys(exact, len(one)), labels
+    return Tuples(exact), labels

@@ -84,7 +84,7 @@ class Lattice:
 
     def _climb(self, node: Node) -> None:
         """Find the coarsest node on a path that rules this one out, or count this one."""
-        path = self._path(node)
+        path = self._bounds.path(node)
         low, high = 0, len(path) - 1
         while low < high:
             middle = (low + high + 1) // 2
@@ -95,12 +95,6 @@ class Lattice:
                 high = middle - 1
         if self._bounds.of(node) < self._target():
             self._count(node)
-
-    def _path(self, node: Node) -> list[Node]:
-        path = [node]
-        while path[-1] != self.highest:
-            path.append(self._bounds.above(path[-1]))
-        return path
 
     def _count(self, node: Node) -> None:
         if node in self._seen:
@@ -128,8 +122,8 @@ class _Bounds:
         """A node's bound."""
         raise NotImplementedError
 
-    def above(self, node: Node) -> Node:
-        """The successor of a node with the least bound."""
+    def path(self, node: Node) -> list[Node]:
+        """From a node to the top, each the successor with the least bound."""
         raise NotImplementedError
 
     def learn(self, verdict: Verdict, bound: float | None) -> None:
@@ -149,8 +143,8 @@ class _Dense(_Bounds):
         self._marginals = [m[a : b + 1] for m, a, b in zip(judge.marginals, lowest, highest, strict=True)]
         self._array = outer_sum(self._marginals)
         self._flat = self._array.reshape(-1)
-        self._strides = [int(stride) // self._array.itemsize for stride in self._array.strides]
-        self._highest = highest
+        self._steps = np.array(self._array.strides, np.int64) // self._array.itemsize
+        self._low, self._extents = np.array(lowest, np.int64), np.array(self._array.shape, np.int64)
 
     def least(self) -> tuple[Node, float] | None:
         flat = int(self._flat.argmin())
@@ -161,11 +155,12 @@ class _Dense(_Bounds):
     def of(self, node: Node) -> float:
         return float(self._array[self._place(node)])
 
-    def above(self, node: Node) -> Node:
-        here = sum(a * stride for a, stride in zip(self._place(node), self._strides, strict=True))
-        open_ = [c for c, level in enumerate(node) if level < self._highest[c]]
-        chosen = min(open_, key=lambda c: self._flat[here + self._strides[c]])
-        return (*node[:chosen], node[chosen] + 1, *node[chosen + 1 :])
+    def path(self, node: Node) -> list[Node]:
+        from anonymize.privacy import kernels
+
+        place = np.array(node, np.int64) - self._low
+        path = kernels.cheapest_path(self._flat, self._steps, self._extents, place) + self._low
+        return [tuple(step) for step in path.tolist()]
 
     def learn(self, verdict: Verdict, bound: float | None) -> None:
         box = self._array[tuple(slice(0, at + 1) for at in self._place(verdict.node))]
@@ -225,9 +220,12 @@ class _Heap(_Bounds):
                 bound = max(bound, fixed if fixed is not None else self._from(verdict, node))
         return bound
 
-    def above(self, node: Node) -> Node:
-        successors = [(*node[:c], level + 1, *node[c + 1 :]) for c, level in enumerate(node) if level < self._highest[c]]
-        return min(successors, key=self.of)
+    def path(self, node: Node) -> list[Node]:
+        path = [node]
+        while path[-1] != self._highest:
+            at = path[-1]
+            path.append(min(((*at[:c], level + 1, *at[c + 1 :]) for c, level in enumerate(at) if level < self._highest[c]), key=self.of))
+        return path
 
     def learn(self, verdict: Verdict, bound: float | None) -> None:
         self._known.append((verdict.node, bound, verdict))
