@@ -7,6 +7,7 @@ the classes that are published, against the whole table as it was given.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -215,6 +216,44 @@ NAMED_K = {"cms": 11, "ema-0070": 12}
 def at_most(risk: float) -> int:
     """The k that keeps the risk of the smallest class at or under a threshold: 0.09 -> 12."""
     return int(np.ceil(1 / risk - _EPSILON))
+
+
+def safe_sampling_delta(k: int, drawn: float, epsilon: float) -> float:
+    """The delta of (epsilon, delta)-differential privacy of drawing each person with probability `drawn` and then holding k, where the
+    levels were chosen without looking at the data.
+
+    Source: Li, Qardaji and Su (2012), On sampling, anonymization, and differential privacy, theorem 5: the largest chance, over the numbers n
+    of people from ceil(k / gamma - 1), that more than gamma n of them are drawn; gamma = (e^epsilon - 1 + drawn) / e^epsilon. As in ARX.
+    """
+    gamma = (math.exp(epsilon) - 1 + drawn) / math.exp(epsilon)
+    if gamma >= 1:
+        return 0.0
+    first, most, n = math.ceil(k / gamma - 1), 0.0, 0
+    # The chance falls with n but for a saw of period 1 / gamma: past some periods and a bound on all that follows, no more can come.
+    far = math.log(gamma / drawn) * gamma + math.log((1 - gamma) / (1 - drawn)) * (1 - gamma)
+    n = max(first, 0)
+    while True:
+        most = max(most, _more_than(math.floor(gamma * n + _EPSILON), n, drawn))
+        n += 1
+        if math.exp(-n * far) < most or n > 1_000_000:
+            return most
+
+
+def _more_than(j: int, n: int, p: float) -> float:
+    """The chance that more than j of n are drawn."""
+    terms = (
+        math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) + i * math.log(p) + (n - i) * math.log1p(-p)
+        for i in range(j + 1, n + 1)
+    )
+    return math.fsum(math.exp(term) for term in terms)
+
+
+def safe_sampling_k(delta: float, drawn: float, epsilon: float) -> int:
+    """The least k that gives (epsilon, delta) together with drawing each person with probability `drawn`."""
+    k = 1
+    while safe_sampling_delta(k, drawn, epsilon) > delta:
+        k += 1
+    return k
 
 
 def parse_l(text: str) -> Model:
