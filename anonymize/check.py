@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from anonymize import asking
 from anonymize.detect.columns import guess, searched_kinds
 from anonymize.detect.registry import DETECTORS
 from anonymize.errors import PolicyError, Problem, SourceError
@@ -75,6 +76,7 @@ def check(policy: Policy, connections: Connections | None = None) -> Report:
     for name, source in sources.items():
         report.left_out |= {f"{name}.{table}": [] for table in source.tables() if table not in named[name] and not _globbed(table, named[name])}
     _check_text(policy, report)
+    _check_sensitive(policy, report)
     _check_profile(policy, report)
     return report
 
@@ -88,6 +90,12 @@ def _check_text(policy: Policy, report: Report) -> None:
     if policy.text.language not in LANGUAGES:
         what = f"no detectors for language '{policy.text.language}'.{nearest(policy.text.language, LANGUAGES)}"
         report.problems.append(Problem(policy.where("text", "language"), "text.language", what))
+
+
+def _check_sensitive(policy: Policy, report: Report) -> None:
+    """What is asked of sensitive values needs their columns."""
+    for path, what in asking.problems(policy):
+        report.problems.append(Problem(policy.where(*path), ".".join(path), what))
 
 
 def _check_profile(policy: Policy, report: Report) -> None:

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -72,6 +72,7 @@ def generalize(source: Path, target: Path, asked: Asked, say: Callable[[str], No
     Raises InputError where something does not fit, AnonymizeError where what is asked cannot be reached, StepFailed where the recount of the
     written file does not find what was asked.
     """
+    from anonymize.asking import wanted
     from anonymize.privacy import recode_locally, search
 
     start = time.perf_counter()
@@ -99,7 +100,7 @@ def generalize(source: Path, target: Path, asked: Asked, say: Callable[[str], No
     try:
         written = _write(file, partial, solution, quasi, asked, stay)
         applied = time.perf_counter()
-        found = _recounted(file, partial, quasi, asked, _wanted(models, tally, asked.k), written.rows)
+        found = _recounted(file, partial, quasi, asked, wanted(asked.k, models, tally, _WHOSE if asked.subject else None), written.rows)
         os.replace(partial, target)
     finally:
         for left in (partial, _beside(partial)):
@@ -245,14 +246,15 @@ def _covered(file: FlatFile, tally: pa.Table, quasi: Mapping[str, CsvHierarchy],
 
 
 def _models(file: FlatFile, asked: Asked) -> tuple[list[Model], list[str]]:
-    from anonymize.privacy.models import columns_of, parse_l, parse_t
+    from anonymize.asking import parse
+    from anonymize.privacy.models import columns_of
 
     if asked.k < 1:
         raise InputError("--k must be 1 or more")
     if not 0 <= asked.suppression <= 1:
         raise InputError("--suppression is a share of the rows, from 0 to 1")
     try:
-        models: list[Model] = [*(parse_l(text) for text in asked.l), *(parse_t(text) for text in asked.t)]
+        models = parse(asked.l, asked.t)
     except ValueError as error:
         raise InputError(str(error)) from None
     for name in columns_of(models):
@@ -264,11 +266,10 @@ def _models(file: FlatFile, asked: Asked) -> tuple[list[Model], list[str]]:
 
 
 def _fitted(models: list[Model], tally: pa.Table, hierarchies: Mapping[str, CsvHierarchy]) -> list[Model]:
-    from anonymize.privacy.lattice import values_in_order
-    from anonymize.privacy.models import fitted
+    from anonymize.asking import fit
 
     try:
-        return [fitted(model, values_in_order(tally[model.column]), hierarchies.get(model.column)) for model in models]
+        return fit(models, tally, hierarchies)
     except ValueError as error:
         raise InputError(str(error)) from None
 
@@ -285,6 +286,7 @@ def _suppressed_may_stay(solution: Solution | LocalSolution, tally: pa.Table, se
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    from anonymize.asking import histogram
     from anonymize.privacy.lattice import values_in_order
     from anonymize.privacy.solution import SUPPRESSED
 
@@ -308,27 +310,10 @@ def _suppressed_may_stay(solution: Solution | LocalSolution, tally: pa.Table, se
         return False
     for model in settings.models:
         order = values_in_order(tally[model.column])
-        counts = [_histogram(part, model.column, order, subjects) for part in (ends, tally)]
+        counts = [histogram(part, model.column, order, _WHOSE if subjects else None) for part in (ends, tally)]
         if not model.holds(counts[0][None, :], counts[1])[0]:
             return False
     return True
-
-
-def _histogram(tally: pa.Table, column: str, order: pa.Array, subjects: bool) -> Any:
-    """int64 (s): how many rows, or subjects, have each value."""
-    import numpy as np
-    import pyarrow.compute as pc
-
-    counted = _once(tally.select([column, _WHOSE])) if subjects else tally
-    return np.bincount(pc.index_in(counted[column], order).to_numpy(), counted["subjects"].to_numpy(), len(order)).astype(np.int64)
-
-
-def _once(pairs: pa.Table) -> pa.Table:
-    import numpy as np
-    import pyarrow as pa
-
-    distinct = pairs.group_by(pairs.schema.names).aggregate([])
-    return distinct.append_column("subjects", pa.array(np.ones(len(distinct), np.int64)))
 
 
 # ------------------------------------------------------------------------------------------------------------- written and recounted
@@ -389,44 +374,6 @@ def _write(
             if one is not None:
                 one.close()
     return _Written(rows, suppressed, removed)
-
-
-def _wanted(models: list[Model], tally: pa.Table, k: int) -> Wanted:
-    """What was asked, in the recount's own words."""
-    from anonymize.privacy.models import CloseT, DistinctL, EntropyL, RecursiveL
-    from anonymize.recount import Wanted
-
-    diversity: list[tuple[str, str, tuple[float, ...]]] = []
-    closeness: list[tuple[str, str, float]] = []
-    for model in models:
-        if isinstance(model, DistinctL):
-            diversity.append((model.column, "distinct", (model.l,)))
-        elif isinstance(model, EntropyL):
-            diversity.append((model.column, "entropy", (model.l,)))
-        elif isinstance(model, RecursiveL):
-            diversity.append((model.column, "recursive", (model.c, model.l)))
-        elif isinstance(model, CloseT):
-            closeness.append((model.column, model.distance, model.t))
-    wanted = Wanted(k, tuple(diversity), tuple(closeness))
-    return replace(wanted, **_known(models, tally)) if closeness else wanted
-
-
-def _known(models: list[Model], tally: pa.Table) -> dict[str, Any]:
-    """The whole table's counts of the columns of t-closeness, their ranks and their trees."""
-    from anonymize.privacy.lattice import values_in_order
-    from anonymize.privacy.models import CloseT
-
-    whole, ranks, paths = {}, {}, {}
-    for model in models:
-        if isinstance(model, CloseT):
-            order = values_in_order(tally[model.column])
-            values = order.to_pylist()
-            whole[model.column] = dict(zip(values, _histogram(tally, model.column, order, _WHOSE in tally.schema.names).tolist(), strict=True))
-            if model.order:
-                ranks[model.column] = [value for _, value in sorted(zip(model.order, values, strict=True), key=lambda pair: pair[0])]
-            if model.tree:
-                paths[model.column] = dict(zip(values, zip(*(map(str, level) for level in model.tree), strict=True), strict=True))
-    return {"whole": whole, "ranks": ranks, "paths": paths}
 
 
 def _recounted(file: FlatFile, partial: Path, quasi: Mapping[str, CsvHierarchy], asked: Asked, wanted: Wanted, rows: int) -> Any:

@@ -9,11 +9,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from anonymize import asking
 from anonymize.hierarchies import build
 from anonymize.policy.model import Role, Rule
+from anonymize.privacy.models import columns_of
 from anonymize.publish import Store, published_schema
+from anonymize.recount import recount
 from anonymize.releasing import store_uri
 from anonymize.run import Run
+from anonymize.transform.batch import SUBJECT
 from anonymize.transform.methods import output_type
 from anonymize.validate import leak
 from anonymize.validate.counting import Staged, class_sizes
@@ -106,6 +110,26 @@ def k_gate(run: Run, staged: dict[str, Staged]) -> Judged:
                 f"{table}: the smallest of {sum(sizes.classes):,} classes has {sizes.smallest} subjects; {sign} k = {run.policy.privacy.k}"
             )
     return passed, words or ["no table has quasi-identifiers"]
+
+
+def models_gate(run: Run, staged: dict[str, Staged]) -> Judged:
+    """l-diversity and t-closeness, recounted from the files as written by definitions that the search does not share."""
+    words, passed = [], True
+    for table, one in staged.items():
+        models = asking.of_table(run.policy, table)
+        if not models:
+            continue
+        single = table == run.policy.subject_table
+        folder = run.folder("known", table) if run.folder("known", table).exists() else run.folder("deidentify", table)
+        columns = columns_of(models)
+        before = run.engine.tally(run.engine.read(folder), columns if single else [*columns, SUBJECT], SUBJECT if single else None)
+        fitted = asking.fit(models, before, asking.ladders(run.policy, table, models))
+        asked = asking.wanted(run.policy.privacy.k, fitted, before, None if single else SUBJECT)
+        found = recount(one.files(one.data), quasi_columns(rules_of(run, table)), asked, subject=one.files(one.subjects))
+        passed = passed and not found.failed
+        what = f"{table}: {found.classes:,} classes hold what is asked of {', '.join(columns)}"
+        words += [f"{table}: {failed}" for failed in found.failed] or [what]
+    return passed, words or ["no table has a column of which anything is asked"]
 
 
 def leak_gate(run: Run, staged: dict[str, Staged]) -> Judged:

@@ -17,15 +17,16 @@ from itertools import groupby
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from anonymize import asking, releasing
 from anonymize import check as checking
-from anonymize import releasing
 from anonymize.detect.columns import searched_kinds
 from anonymize.engine.base import Table
 from anonymize.errors import AnonymizeError, GateFailed, ReviewMissing
 from anonymize.hierarchies import build
-from anonymize.judging import expectations_gate, k_gate, leak_gate
+from anonymize.judging import expectations_gate, k_gate, leak_gate, models_gate
 from anonymize.policy.model import Method, Policy, Role, Rule
 from anonymize.privacy import LocalSolution, SearchSettings, Solution, recode_locally, search
+from anonymize.privacy.models import columns_of
 from anonymize.publish import prepare, published_schema
 from anonymize.publish import publish as publish_release
 from anonymize.publish import review as reviewing
@@ -255,13 +256,16 @@ def _search(run: Run, table: str, known: Table, quasi: dict[str, Rule]) -> Solut
     single = table == run.policy.subject_table
     if single:
         _one_row_a_subject(run, table, known)
-    tally = run.engine.tally(known, list(quasi) if single else [*quasi, SUBJECT], SUBJECT if single else None)
+    models = asking.of_table(run.policy, table)
+    counted = [*quasi, *columns_of(models)]
+    tally = run.engine.tally(known, counted if single else [*counted, SUBJECT], SUBJECT if single else None)
     settings = SearchSettings(
         k=privacy.k,
         suppression=privacy.suppression,
         weights={name: rule.weight for name, rule in quasi.items()},
         min_levels={name: rule.min_level for name, rule in quasi.items()},
         max_levels={name: rule.max_level for name, rule in quasi.items() if rule.max_level is not None},
+        models=tuple(asking.fit(models, tally, asking.ladders(run.policy, table, models))),
     )
     hierarchies = {name: build(rule.hierarchy or "flat", run.policy.file.parent) for name, rule in quasi.items()}
     find = recode_locally if privacy.mode == "local" else search
@@ -334,6 +338,7 @@ def _validate(run: Run) -> Counts:
             "expectations": lambda: expectations_gate(run, staged, facts),
             "k-anonymity": lambda: k_gate(run, staged),
             "leaks": lambda: leak_gate(run, staged),
+            **({"sensitive values": lambda: models_gate(run, staged)} if run.policy.privacy.l or run.policy.privacy.t else {}),
         }
     )
     counts = {"gates": [verdict.asdict() for verdict in verdicts], "passed": sum(v.passed for v in verdicts), "facts": facts}

@@ -41,12 +41,14 @@ class Counted:
     failed: tuple[str, ...]
 
 
-def recount(file: Path, quasi: Sequence[str], wanted: Wanted, *, subject: Path | None = None, delimiter: str = ",") -> Counted:
-    """Count the classes of a CSV or Parquet file and hold each against what is wanted.
+def recount(
+    file: Path | Sequence[Path], quasi: Sequence[str], wanted: Wanted, *, subject: Path | Sequence[Path] | None = None, delimiter: str = ","
+) -> Counted:
+    """Count the classes of a CSV or Parquet file, or of several that make a table, and hold each against what is wanted.
 
-    subject: a Parquet file that says, row by row, whose each row is; without it each row is a subject of its own.
+    subject: Parquet that says, row by row, whose each row is; without it each row is a subject of its own.
     """
-    duck = _open(file, subject, delimiter)
+    duck = _open(_listed(file), _listed(subject), delimiter)
     keys = ", ".join(_quoted(name) for name in quasi) or "1"
     size = "count(*)" if subject is None else "count(DISTINCT __subject) + count(*) FILTER (__subject IS NULL)"
     short_of = f"count(*) FILTER (size < {wanted.k})"
@@ -64,17 +66,23 @@ def recount(file: Path, quasi: Sequence[str], wanted: Wanted, *, subject: Path |
     return Counted(rows or 0, classes, smallest or 0, tuple(failed))
 
 
-def _open(file: Path, subject: Path | None, delimiter: str) -> duckdb.DuckDBPyConnection:
-    duck = duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": str(file.parent / f".{file.name}.scratch")})
+def _listed(files: Path | Sequence[Path] | None) -> list[Path]:
+    return [] if files is None else [files] if isinstance(files, Path) else list(files)
+
+
+def _open(files: list[Path], subjects: list[Path], delimiter: str) -> duckdb.DuckDBPyConnection:
+    scratch = files[0].parent / f".{files[0].name}.scratch"
+    duck = duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": str(scratch)})
     duck.execute("SET enable_progress_bar = false")
-    if _is_parquet(file):
-        duck.read_parquet(str(file)).create_view("written")
+    names = [str(file) for file in files]
+    if _is_parquet(files[0]):
+        duck.read_parquet(names).create_view("written")
     else:
-        duck.read_csv(str(file), sep=delimiter, header=True, all_varchar=True, quotechar='"', escapechar='"').create_view("written")
-    if subject is None:
+        duck.read_csv(names[0], sep=delimiter, header=True, all_varchar=True, quotechar='"', escapechar='"').create_view("written")
+    if not subjects:
         duck.execute("CREATE VIEW t AS FROM written")
     else:
-        duck.read_parquet(str(subject)).create_view("whose")
+        duck.read_parquet([str(file) for file in subjects]).create_view("whose")
         duck.execute("CREATE VIEW t AS SELECT * FROM written POSITIONAL JOIN whose")
     return duck
 

@@ -279,6 +279,10 @@ class Privacy(Checked):
     k: Whole = Field(default=5, ge=2)
     suppression: Number = Field(default=0.05, ge=0, le=1)
     """The largest share of a table's subjects that may be suppressed."""
+    l: tuple[Annotated[str, Field(pattern=r"^[^:]+:((distinct:)?[0-9]+|entropy:[0-9.]+|recursive:[0-9.]+:[0-9]+)$")], ...] = ()  # noqa: E741
+    """l-diversity of sensitive columns, as published: `diagnosis:3`, `diagnosis:entropy:3`, `diagnosis:recursive:4:3`."""
+    t: tuple[Annotated[str, Field(pattern=r"^[^:]+:((equal|ordered|hierarchical):)?[0-9.]+$")], ...] = ()
+    """t-closeness of sensitive columns: `diagnosis:0.2`, `age:ordered:0.2`, `diagnosis:hierarchical:0.2`."""
     mode: Literal["optimal", "local"] = "optimal"
     """`optimal`: each column has one level throughout a table; `local`: each record keeps what its own surroundings allow."""
 

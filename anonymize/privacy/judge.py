@@ -13,6 +13,8 @@ from anonymize.privacy.models import Model, PopulationModel
 
 #: Rolled-up cells are kept for so many nodes; more cost more memory than they save.
 _KEPT = 24
+#: In all so many cells, or a quarter of the tally where that is more.
+_MOST_CELLS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -137,3 +139,5 @@ class Judge:
         small = self.encoded.rolled_up(node, ids, count, cells)
         if len(small) <= len(cells) // 2:
             self._small = sorted([*self._small, small], key=len)[:_KEPT]
+            while len(self._small) > 1 and sum(map(len, self._small)) > max(_MOST_CELLS, len(self.encoded.cells) // 4):
+                self._small.pop()

@@ -85,7 +85,7 @@ def number_classes(codes: np.ndarray, steps: np.ndarray, prior: np.ndarray, widt
             ids[i] = seen[key]
         return count
     bits = 10
-    while (1 << bits) < 2 * n:
+    while (1 << bits) < n + n // 2:
         bits += 1
     mask = (1 << bits) - 1
     slots = np.full(1 << bits, -1, np.int32)

@@ -165,7 +165,7 @@ def encode(
     sensitive: Sequence[str] = (),
 ) -> Encoded:
     """Number a tally's leaves and draw each column's ladder over them. subject: the tally's column of subjects, where it is of pairs."""
-    rows = tally["subjects"].to_numpy().astype(np.int64)
+    rows = tally["subjects"].to_numpy().astype(np.int64, copy=False)
     order = None
     subjects = _NONE
     if subject is not None:

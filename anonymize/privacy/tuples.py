@@ -98,7 +98,7 @@ class Tally:
         self._put_together()
         rest, columns = self._keys, {}
         for name, values in reversed(self._leaves.items()):
-            codes = (rest % len(values)).astype(np.int16 if len(values) < 1 << 15 else np.int32)
+            codes = (rest % len(values)).astype(next(t for t in (np.int8, np.int16, np.int32) if len(values) <= np.iinfo(t).max))
             rest = rest // len(values)
             columns[name] = pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes == len(values) - 1), values[:-1])
         return pa.table({**{name: columns[name] for name in self._leaves}, "subjects": self._counts})
