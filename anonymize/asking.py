@@ -29,6 +29,13 @@ def of_table(policy: Policy, table: str) -> list[Model]:
     return [model for model in parse(policy.privacy.l, policy.privacy.t) if model.column in rules]
 
 
+def event_tables(policy: Policy) -> list[str]:
+    """The tables whose rows are events of subjects, in the order in which they are generalized: those with quasi-identifiers that are not
+    the subject table."""
+    quasi = [name for name, table in policy.tables.items() if any(rule.role is Role.QUASI for rule in table.columns.values())]
+    return [name for name in quasi if name != policy.subject_table]
+
+
 def ladders(policy: Policy, table: str, models: Iterable[Model]) -> dict[str, Hierarchy]:
     """The hierarchies that the rules of sensitive columns name, for hierarchical t-closeness."""
     rules = {rule.rename or name: rule for name, rule in policy.tables[table].columns.items()}
@@ -60,6 +67,11 @@ def problems(policy: Policy) -> Iterator[tuple[tuple[str, ...], str]]:
                 )
             elif not any(of_table(policy, table) and model in of_table(policy, table) for table in policy.tables):
                 yield ("privacy", name), f"the table of '{model.column}' has no quasi-identifiers, so it has no classes"
+            elif policy.privacy.events and any(model in of_table(policy, table) for table in event_tables(policy)):
+                yield (
+                    ("privacy", name),
+                    f"'{model.column}' is of an event; what is asked of it cannot be held beside 'attacker: {policy.privacy.attacker}'",
+                )
             elif isinstance(model, CloseT) and model.distance == "hierarchical":
                 for table in policy.tables:
                     if model in of_table(policy, table) and model.column not in ladders(policy, table, [model]):

@@ -14,7 +14,7 @@ from anonymize.hierarchies import build
 from anonymize.policy.model import Role, Rule
 from anonymize.privacy.models import columns_of
 from anonymize.publish import Store, published_schema
-from anonymize.recount import recount
+from anonymize.recount import Rows, recount, smallest_combination
 from anonymize.releasing import store_uri
 from anonymize.run import Run
 from anonymize.transform.batch import SUBJECT
@@ -110,6 +110,22 @@ def k_gate(run: Run, staged: dict[str, Staged]) -> Judged:
                 f"{table}: the smallest of {sum(sizes.classes):,} classes has {sizes.smallest} subjects; {sign} k = {run.policy.privacy.k}"
             )
     return passed, words or ["no table has quasi-identifiers"]
+
+
+def events_gate(run: Run, staged: dict[str, Staged]) -> Judged:
+    """Every combination of demographics with the events that the attacker knows, recounted from the files as written."""
+    privacy, subject_table = run.policy.privacy, run.policy.subject_table
+
+    def source(table: str) -> Rows:
+        one = staged[table]
+        return Rows(one.files(one.data), one.files(one.subjects), tuple(quasi_columns(rules_of(run, table))))
+
+    about = source(subject_table) if subject_table in staged else None
+    smallest, sets = smallest_combination(about, [source(table) for table in asking.event_tables(run.policy)], privacy.events)
+    holds = not sets or smallest >= privacy.k
+    sign = "holds" if holds else "FALLS SHORT OF"
+    words = f"the rarest of {sets:,} combinations of {privacy.attacker} is of {smallest} subjects; {sign} k = {privacy.k}"
+    return holds, [words]
 
 
 def models_gate(run: Run, staged: dict[str, Staged]) -> Judged:

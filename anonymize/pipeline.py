@@ -23,9 +23,10 @@ from anonymize.detect.columns import searched_kinds
 from anonymize.engine.base import Table
 from anonymize.errors import AnonymizeError, GateFailed, ReviewMissing
 from anonymize.hierarchies import build
-from anonymize.judging import expectations_gate, k_gate, leak_gate, models_gate
+from anonymize.judging import events_gate, expectations_gate, k_gate, leak_gate, models_gate
 from anonymize.policy.model import Method, Policy, Role, Rule
-from anonymize.privacy import LocalSolution, SearchSettings, Solution, recode_locally, search
+from anonymize.privacy import EventSolution, LocalSolution, SearchSettings, Solution, recode_locally, search, search_events
+from anonymize.privacy.events import DEMOGRAPHICS, Demographics, as_one_text
 from anonymize.privacy.models import columns_of
 from anonymize.publish import prepare, published_schema
 from anonymize.publish import publish as publish_release
@@ -244,12 +245,12 @@ def _generalize(run: Run, table: str) -> Counts:
     schema = pa.schema([f.with_type(pa.string()) if f.name in quasi else f for f in known.schema] + [pa.field(SUPPRESSED, pa.bool_())])
     generalized = run.engine.map(known, solution.apply, schema)
     kept = run.engine.map(generalized, Keep(SUPPRESSED, False), schema)
-    written = run.engine.write(_without(kept, [FINDINGS, SUPPRESSED]), run.folder("generalize", table), sort=[SUBJECT, ROW])
+    written = run.engine.write(_without(kept, [FINDINGS, SUPPRESSED, DEMOGRAPHICS]), run.folder("generalize", table), sort=[SUBJECT, ROW])
     suppressed = before["rows"] - held_back - written.rows
     return {"rows_in": before["rows"], "rows": written.rows, "held_back": held_back, "suppressed": suppressed, **solution.counts()}
 
 
-def _search(run: Run, table: str, known: Table, quasi: dict[str, Rule]) -> Solution | LocalSolution:
+def _search(run: Run, table: str, known: Table, quasi: dict[str, Rule]) -> Solution | LocalSolution | EventSolution:
     """The least loss that holds k. Where a subject has one row, classes add up; where it may have several, the pairs of class and subject
     are needed, since a subject counts once however many of its rows fall together."""
     privacy = run.policy.privacy
@@ -257,7 +258,7 @@ def _search(run: Run, table: str, known: Table, quasi: dict[str, Rule]) -> Solut
     if single:
         _one_row_a_subject(run, table, known)
     models = asking.of_table(run.policy, table)
-    counted = [*quasi, *columns_of(models)]
+    counted = [*quasi, *columns_of(models), *([DEMOGRAPHICS] if DEMOGRAPHICS in known.schema.names else [])]
     tally = run.engine.tally(known, counted if single else [*counted, SUBJECT], SUBJECT if single else None)
     settings = SearchSettings(
         k=privacy.k,
@@ -268,8 +269,23 @@ def _search(run: Run, table: str, known: Table, quasi: dict[str, Rule]) -> Solut
         models=tuple(asking.fit(models, tally, asking.ladders(run.policy, table, models))),
     )
     hierarchies = {name: build(rule.hierarchy or "flat", run.policy.file.parent) for name, rule in quasi.items()}
+    if not single and privacy.events:
+        return search_events(tally, hierarchies, settings, privacy.events, subject=SUBJECT, before=_events_before(run, table))
     find = recode_locally if privacy.mode == "local" else search
     return find(tally, hierarchies, settings, subject=None if single else SUBJECT)
+
+
+def _events_before(run: Run, table: str) -> pa.Table:
+    """What is known already of subjects: the events of the tables that were generalized before this one."""
+    pairs = []
+    for earlier in asking.event_tables(run.policy):
+        if earlier == table:
+            break
+        quasi = [rule.rename or name for name, rule in run.policy.tables[earlier].columns.items() if rule.role is Role.QUASI]
+        tally = run.engine.tally(run.engine.read(run.folder("generalize", earlier)), [*quasi, SUBJECT], None).combine_chunks()
+        columns = [pa.repeat(earlier, len(tally)), *(tally[name].combine_chunks() for name in quasi)]
+        pairs.append(pa.table({SUBJECT: tally[SUBJECT], "item": as_one_text(columns, len(tally))}))
+    return pa.concat_tables(pairs) if pairs else pa.table({SUBJECT: pa.array([], pa.string()), "item": pa.array([], pa.string())})
 
 
 def _one_row_a_subject(run: Run, table: str, known: Table) -> None:
@@ -289,6 +305,10 @@ def _of_known_subjects(run: Run, table: str, source: Table) -> tuple[Table, int]
     subjects = run.engine.read(run.folder("generalize", policy.subject_table))
     flagged = run.engine.map(subjects, flag_subjects, KNOWN_SCHEMA)
     joined = run.engine.join(source, flagged, SUBJECT)
+    if policy.privacy.events and table in asking.event_tables(policy):
+        quasi = tuple(rule.rename or name for name, rule in policy.tables[policy.subject_table].columns.items() if rule.role is Role.QUASI)
+        about = run.engine.map(subjects, Demographics(SUBJECT, quasi), pa.schema([(SUBJECT, pa.string()), (DEMOGRAPHICS, pa.string())]))
+        joined = run.engine.join(joined, about, SUBJECT)
     kept = run.engine.map(joined, Keep(KNOWN, True), joined.schema)
     written = run.engine.write(_without(kept, [KNOWN]), run.folder("known", table))
     return written.table, ((run.record.get("deidentify", table) or {})["rows"] - written.rows)
@@ -338,6 +358,7 @@ def _validate(run: Run) -> Counts:
             "expectations": lambda: expectations_gate(run, staged, facts),
             "k-anonymity": lambda: k_gate(run, staged),
             "leaks": lambda: leak_gate(run, staged),
+            **({"events": lambda: events_gate(run, staged)} if run.policy.privacy.events else {}),
             **({"sensitive values": lambda: models_gate(run, staged)} if run.policy.privacy.l or run.policy.privacy.t else {}),
         }
     )

@@ -66,6 +66,41 @@ def recount(
     return Counted(rows or 0, classes, smallest or 0, tuple(failed))
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Rows as written: their Parquet files, beside them those that say whose each is (`__subject`), and the columns that are known."""
+
+    files: Sequence[Path]
+    subjects: Sequence[Path]
+    columns: tuple[str, ...]
+
+
+def smallest_combination(about: Rows | None, events: Sequence[Rows], m: int) -> tuple[int, int]:
+    """The number of subjects who share the rarest combination of what `about` says of them (one row each) with up to m different rows of
+    `events`; and how many combinations there are. By a join of each subject's rows with themselves."""
+    home = (about.files if about else events[0].files)[0].parent if about or events else Path(".")
+    duck = duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": str(home / ".combinations.scratch")})
+    duck.execute("SET enable_progress_bar = false")
+    duck.execute("CREATE TABLE about (who VARCHAR, class VARCHAR)")
+    duck.execute("CREATE TABLE items (who VARCHAR, item VARCHAR)")
+    for number, rows in enumerate([*([about] if about else []), *events]):
+        duck.read_parquet([str(file) for file in rows.files]).create_view(f"data{number}")
+        duck.read_parquet([str(file) for file in rows.subjects]).create_view(f"whose{number}")
+        known = ", ".join(f"{_quoted(name)}" for name in rows.columns)
+        text = f"to_json(row({known}))::VARCHAR" if rows.columns else "''"
+        into, prefix = ("about", "") if about is rows else ("items", f"'{number} ' || ")
+        duck.execute(f"INSERT INTO {into} SELECT DISTINCT __subject, {prefix}{text} FROM data{number} POSITIONAL JOIN whose{number}")  # noqa: S608
+    duck.execute("CREATE TABLE known AS SELECT who, coalesce(class, '') || ' ' AS class, item FROM items LEFT JOIN about USING (who)")
+    smallest, sets = 0, 0
+    for size in range(1, m + 1):
+        joins = "".join(f" JOIN known k{i} ON k{i}.who = k0.who AND k{i}.item > k{i - 1}.item" for i in range(1, size))
+        keys = ", ".join(["k0.class", *(f"k{i}.item" for i in range(size))])
+        query = f"SELECT min(n), count(*) FROM (SELECT count(DISTINCT k0.who) AS n FROM known k0{joins} GROUP BY {keys})"  # noqa: S608
+        least, number = duck.execute(query).fetchone() or (None, 0)
+        smallest, sets = (least if not sets else min(smallest, least), sets + number) if number else (smallest, sets)
+    return smallest, sets
+
+
 def _listed(files: Path | Sequence[Path] | None) -> list[Path]:
     return [] if files is None else [files] if isinstance(files, Path) else list(files)
 

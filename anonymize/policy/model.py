@@ -283,8 +283,16 @@ class Privacy(Checked):
     """l-diversity of sensitive columns, as published: `diagnosis:3`, `diagnosis:entropy:3`, `diagnosis:recursive:4:3`."""
     t: tuple[Annotated[str, Field(pattern=r"^[^:]+:((equal|ordered|hierarchical):)?[0-9.]+$")], ...] = ()
     """t-closeness of sensitive columns: `diagnosis:0.2`, `age:ordered:0.2`, `diagnosis:hierarchical:0.2`."""
+    attacker: str = Field(default="demographics", pattern=r"^demographics( \+ ([1-3]) events?)?$")
+    """What is taken to be known of a subject: `demographics`, the quasi-identifiers of any one row; `demographics + 2 events`, those of the
+    subject table and of up to two rows of the other tables together."""
     mode: Literal["optimal", "local"] = "optimal"
     """`optimal`: each column has one level throughout a table; `local`: each record keeps what its own surroundings allow."""
+
+    @property
+    def events(self) -> int:
+        """How many events the attacker knows beside demographics; 0: every table is looked at by itself."""
+        return int(self.attacker.split()[2]) if "+" in self.attacker else 0
 
 
 class Text(Checked):
