@@ -81,7 +81,7 @@ def _initials(record: Sequence[Identifier]) -> set[str]:
     for first, last in product(given, family):
         first, last = first.upper(), last.upper()
         forms.add(rf"{regex.escape(first)}\.[ ]?(?:\p{{Lu}}\.[ ]?)?{regex.escape(last)}\.?")
-        if f"{first}{last}".lower() not in _ABBREVIATIONS:
+        if f"{first}{last}".lower() not in _ABBREVIATIONS and not is_common(first + last):
             forms.add(regex.escape(first + last))
     return forms
 

@@ -5,7 +5,7 @@ case that its words would have elsewhere, so that one set of rules fits all. Eve
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -46,7 +46,9 @@ _NAMED = regex.compile(
 )
 _LINE = regex.compile(r"[^\n]+")
 #: `ky 51487`, in a text without capitals.
-_STATE = regex.compile(rf"\b(?:{'|'.join(lines('states'))})\b(?=\.?,? \d{{5}})")
+_STATE = regex.compile(
+    rf"\b(?:{'|'.join(lines('states'))})\b(?=\.?,? \d{{5}})|(?<=\p{{Lu}}\p{{Ll}}[\p{{L}}'-]*,[ \n])(?:{'|'.join(lines('states'))})\b(?=[.,;)\n]|$)"
+)
 _INITIAL = regex.compile(r"(?<![\p{L}\d])[a-z](?=\.)")
 
 
@@ -93,29 +95,30 @@ def _seen(text: str) -> tuple[str, list[int]]:
 
 def _cased(text: str) -> str:
     if not any(sign.isupper() for sign in text):
-        small = _CODE.sub(lambda match: _upper(match.group()), _WORD.sub(lambda match: _from_small(match.group()), text))
+        small = _CODE.sub(lambda match: _upper(match.group()), _worded(text, _WORD, _from_small))
         return _states(_INITIAL.sub(lambda match: match.group().upper(), small))
     return _LINE.sub(lambda match: _line(match.group()), text)
 
 
 def _line(line: str) -> str:
     upper, lower = sum(map(str.isupper, line)), sum(map(str.islower, line))
-    if upper < 8 or lower * 8 > upper:
-        return line
-    named = [match.span("name") for match in _NAMED.finditer(line)]
-    if not named:
-        return _states(_ALONE.sub(lambda match: _from_capitals(match.group()), line))
+    return line if upper < 8 or lower * 8 > upper else _states(_worded(line, _ALONE, _from_capitals))
+
+
+def _worded(text: str, words: regex.Pattern[str], case: Callable[[str], str]) -> str:
+    """Every word in the case that it has elsewhere; where a field says that a name stands, words are names."""
+    named = [match.span("name") for match in _NAMED.finditer(text)]
 
     def cased(match: regex.Match[str]) -> str:
         word = match.group()
         within = any(start <= match.start() < end for start, end in named)
-        return word.capitalize() if within and word.lower() not in _KEPT and len(word) > 2 else _from_capitals(word)
+        return word.capitalize() if within and word.lower() not in _KEPT and len(word) > 2 else case(word)
 
-    return _states(_ALONE.sub(cased, line))
+    return words.sub(cased, text)
 
 
 def _states(text: str) -> str:
-    """Before a ZIP two letters are a state."""
+    """Before a ZIP, and behind a city and a comma, two letters are a state."""
     return _STATE.sub(lambda match: match.group().upper(), text)
 
 
@@ -154,11 +157,12 @@ _DEGREES = frozenset(lines("degrees"))
 #: In capitals a state is known by what stands beside it where it is a word as well: `IN`, `OR`.
 _KEPT = _DEGREES | (frozenset(lines("states")) - frozenset("al co de hi id in la ma me oh ok or pa".split()))
 _TITLES = frozenset(lines("titles"))
-_EVERYDAY = frozenset(lines("everyday"))
 #: Single words of the list of places, and words that are part of a place's name.
 _PLACES = (
     frozenset(line.lower() for line in lines("places") if " " not in line)
     | (HEADS - {"new", "old", "upper", "lower", "point", "great", "little", "la"})
     | (TAILS - {"point", "region"})
 )
+#: Words that are names as well, and are taken for words where no case tells.
+_EVERYDAY = frozenset(lines("everyday")) - _TITLES - _PLACES
 _PLAIN = frozenset(lines("sentence-beginners"))
