@@ -83,7 +83,7 @@ def _listed(text: str, tokens: list[_Part]) -> Iterator[Finding]:
             continue
         lower = tuple(part.word.lower() for part in tokens[index : index + 5])
         longest = max((len(name) for name in names if lower[: len(name)] == name), default=0)
-        if longest and all(part.word[0].isupper() or part.word in _JOINERS for part in tokens[index : index + longest]):
+        if longest and all(any(map(str.isupper, part.word)) or part.word in _JOINERS for part in tokens[index : index + longest]):
             last = index + longest - 1
             following = tokens[last + 1] if last + 1 < len(tokens) else None
             if following is not None and regex.fullmatch(r"\d{4,6}", following.word) and text[tokens[last].end : following.start] == " ":

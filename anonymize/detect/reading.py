@@ -47,7 +47,8 @@ _NAMED = regex.compile(
 _LINE = regex.compile(r"[^\n]+")
 #: `ky 51487`, in a text without capitals.
 _STATE = regex.compile(
-    rf"\b(?:{'|'.join(lines('states'))})\b(?=\.?,? \d{{5}})|(?<=\p{{Lu}}\p{{Ll}}[\p{{L}}'-]*,[ \n])(?:{'|'.join(lines('states'))})\b(?=[.,;)\n]|$)"
+    rf"\b(?:{'|'.join(lines('states'))})\b(?=\.?,? \d{{5}})"
+    rf"|(?<=\p{{Lu}}\p{{Ll}}[\p{{L}}'-]*,[ \n])(?:{'|'.join(lines('states'))})\b(?=[.,;)\n]|$)"
 )
 _INITIAL = regex.compile(r"(?<![\p{L}\d])[a-z](?=\.)")
 
@@ -130,9 +131,11 @@ def _from_capitals(word: str) -> str:
         return word
     if lower in _EVERYDAY and lower not in _TITLES:
         return lower
-    if lower in _TITLES or lower in _PLACES or (len(word) > 2 and (not is_common(lower) or is_name(lower.removesuffix("'s")))):
+    if lower in _TITLES or lower in _PLACES:
+        return lower.capitalize()
+    if len(word) > 2 and (not is_common(lower) or is_name(lower.removesuffix("'s"))):
         # Names that are words keep a capital alone, as they have at the head of a sentence: rules with cues decide.
-        return lower.capitalize() if not (is_common(lower) and lower in _PLAIN) else lower
+        return lower if is_common(lower) and lower in _PLAIN else lower.capitalize()
     return lower if is_common(lower) else word
 
 
