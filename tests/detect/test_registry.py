@@ -1,0 +1,98 @@
+"""Detectors by name: switched, thresholded, explained, and behind Presidio's interface; and the checksums that rules ask for."""
+
+from __future__ import annotations
+
+import pytest
+from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
+from presidio_analyzer.nlp_engine import NlpArtifacts, NlpEngine
+
+from anonymize.detect import checksums
+from anonymize.detect.base import Identifier
+from anonymize.detect.registry import DETECTORS, build, recognizers
+from anonymize.policy.model import Kind, Text
+
+
+def test_a_detector_that_is_switched_off_finds_nothing() -> None:
+    off = Text(detectors=dict.fromkeys(DETECTORS, False))
+    assert build(off).find(["Dr. Lindqvist, 617-555-0100"], [[Identifier(Kind.NAME, "Lindqvist")]]) == [[]]
+
+
+@pytest.mark.parametrize("name", ["patterns", "places", "safe-words", "own-record"])
+def test_each_detector_alone(name: str) -> None:
+    texts = {"patterns": "call 617-555-0100", "places": "came from Winnipeg", "safe-words": "Then Xiuying went", "own-record": "then young Hope went"}
+    only = Text(detectors={other: other == name for other in DETECTORS})
+    record = [Identifier(Kind.NAME, "Hope", "given")]
+    found = build(only).find([texts[name]], [record])[0]
+    assert {f.detector.removesuffix("+again") for f in found} == {name}
+
+
+def test_a_threshold_keeps_the_unsure_out() -> None:
+    assert build(Text(detectors={"patterns": 0.99})).find(["in March"])[0] == []
+
+
+def test_unknown_names_are_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="no detector 'patern'. Known: own-record, patterns"):
+        build(Text(detectors={"patern": True}))
+    with pytest.raises(ValueError, match="no detectors for language 'de'. Known: en"):
+        build(Text(language="de"))
+
+
+def test_a_vote_is_explained_whether_it_stays_or_goes() -> None:
+    text = "Mrs. Young has Parkinson's disease."
+    verdicts = build(Text(detectors={"spacy": False})).explain(text)
+    stays = [v for v in verdicts if v.stays]
+    assert {text[v.finding.start : v.finding.end] for v in stays} == {"Young"}
+    assert all(v.finding.reason and v.why for v in verdicts)
+    assert all(v.why == "an eponym: a disease, a sign, a device" for v in verdicts if not v.stays)
+
+
+class _NoNlp(NlpEngine):
+    """Presidio wants a language engine; our recognizers read the text alone."""
+
+    def load(self) -> None: ...
+
+    def is_loaded(self) -> bool:
+        return True
+
+    def process_text(self, text: str, language: str) -> NlpArtifacts:
+        return NlpArtifacts([], [], [], [], self, language)  # type: ignore[arg-type]
+
+    def process_batch(self, texts, language, **kwargs):  # type: ignore[no-untyped-def]
+        return ((text, self.process_text(text, language)) for text in texts)
+
+    def is_stopword(self, word: str, language: str) -> bool:
+        return False
+
+    def is_punct(self, word: str, language: str) -> bool:
+        return False
+
+    def get_supported_entities(self) -> list[str]:
+        return []
+
+    def get_supported_languages(self) -> list[str]:
+        return ["en"]
+
+
+def test_our_detectors_work_in_an_analyzer_of_presidio() -> None:
+    mine = [recognizer for recognizer in recognizers() if recognizer.name in ("patterns", "safe-words")]
+    engine = AnalyzerEngine(registry=RecognizerRegistry(mine, supported_languages=["en"]), nlp_engine=_NoNlp(), supported_languages=["en"])
+    text = "Xiuying called 617-555-0100."
+    results = engine.analyze(text, "en", entities=["name", "phone"], return_decision_process=True)
+    assert {(r.entity_type, text[r.start : r.end]) for r in results} == {("name", "Xiuying"), ("phone", "617-555-0100")}
+    assert {r.analysis_explanation.textual_explanation for r in results} >= {"phone"}
+
+
+@pytest.mark.parametrize(
+    ("check", "right", "wrong"),
+    [
+        ("luhn", "4111 1111 1111 1111", "4111 1111 1111 1112"),
+        ("npi", "1234567893", "1234567890"),
+        ("ssn", "123-45-6789", "666-45-6789"),
+        ("vin", "1M8GDM9AXKP042788", "1M8GDM9A1KP042788"),
+        ("iban", "GB82 WEST 1234 5698 7654 32", "GB83 WEST 1234 5698 7654 32"),
+    ],
+)
+def test_checksums(check: str, right: str, wrong: str) -> None:
+    assert checksums.CHECKS[check](right)
+    assert not checksums.CHECKS[check](wrong)
+    assert not checksums.CHECKS[check]("")
