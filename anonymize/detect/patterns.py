@@ -178,6 +178,12 @@ def _first_and_last(found: str) -> bool:
     return listed and (common < 2 or (first in given and last in last_names() and first not in _BEGINNERS and last not in _BEGINNERS))
 
 
+def _some_family(found: str) -> bool:
+    """The first word is on the list of family names, or no word of the language."""
+    word = _words(found)[0] if _words(found) else ""
+    return bool(word) and (not is_common(word) or (word.lower() in last_names() and word.lower() not in _BEGINNERS))
+
+
 def _not_pronoun(found: str) -> bool:
     return found.lower().split()[0] not in _BEGINNERS or len(found.split()) > 1
 
@@ -238,6 +244,7 @@ WORD_CHECKS: dict[str, Callable[[str], bool]] = {
     "listed-name": _listed_name,
     "both-names": _both_names,
     "first-and-last": _first_and_last,
+    "some-family": _some_family,
     "not-pronoun": _not_pronoun,
     "facility": _facility,
     "facility-name": _facility_name,
