@@ -87,5 +87,6 @@ def _suspect(word: str) -> bool:
     if not parts or all(is_common(part.lower()) for part in parts):
         return False
     if word[0].isupper():
-        return not (word.isupper() and len(word) < 4)
+        # Two or three letters that are no name's are an abbreviation: `SpO`, `CBC`.
+        return len(word) > 3 or is_name(word)
     return len(word) > 3 and all(is_name(part.lower()) and not is_common(part.lower()) for part in parts)

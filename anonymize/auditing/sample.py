@@ -67,7 +67,8 @@ def text_columns(policy: Policy) -> list[tuple[str, str, Rule]]:
 def draw(run: Run, *, size: int = 200, seed: int = 1) -> Sample:
     """Draw notes from a run's text columns, in proportion to their numbers of notes, of each at least LEAST.
 
-    The same run, size and seed give the same notes. Raises AnonymizeError where the policy has no text column, where nothing is staged or published, and where no text leaves.
+    The same run, size and seed give the same notes. Raises AnonymizeError where the policy has no text column, where nothing is staged or
+    published, and where no text leaves.
     """
     columns = text_columns(run.policy)
     if not columns:

@@ -91,7 +91,8 @@ class Checked:
     def text(self) -> str:
         """For a person; no word of a note."""
         lines = [
-            f"of {self.missed} missed identifiers {self.found} are found now; of {self.fine} spans labelled fine {self.flagged} would be replaced"
+            f"of {self.missed} missed identifiers {self.found} are found now",
+            f"of {self.fine} spans labelled fine {self.flagged} would be replaced",
         ]
         if self.notes:
             lines.append(f"still missed in notes {', '.join(map(str, self.notes))} of the set")
