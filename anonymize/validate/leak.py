@@ -1,6 +1,7 @@
 """The leak gate: is any identifier of any subject left in what is about to be published? One hit stops the release.
 
-It is the referee: it shares no code with detection. Every column is read, texts and cells, numbers and dates, whatever its role. A hit is
+It is the referee: it shares no code with detection. Every column is read, texts and cells, numbers and dates, whatever its role; of base64,
+RTF, HTML and XML what stands in it. A hit is
 
 1. a subject's own identifier in one of that subject's rows: names (each word of them; White and Hope only where they are written as names),
    numbers of five digits and more in any grouping, addresses, codes, dates of birth and death in any form; or

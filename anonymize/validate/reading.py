@@ -16,6 +16,7 @@ from anonymize.validate.dates import days
 from anonymize.validate.extract import SHORTEST_DISTINCT, SHORTEST_NUMBER
 from anonymize.validate.hashing import U64, Hasher
 from anonymize.validate.needles import Sieve
+from anonymize.validate.opened import opened
 from anonymize.validate.tokens import Bools, Ints, Tokens, slices
 
 WORD, NUMBER, OTHER, DAY, SHORT = range(5)
@@ -102,12 +103,12 @@ class Reader:
         yield from self._short(row, value, digits)
 
     def _cells(self, column: pa.Array) -> Iterator[Occurrences]:
-        """Each distinct text is read once."""
+        """Each distinct text is read once; what is base64, RTF, HTML or XML is read as what stands in it."""
         column = _decoded(column) if _is_binary(column.type) else column.cast(pa.large_string())
         for low, piece in slices(column):
             encoded = piece.dictionary_encode()
             codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-            tokens = Tokens.of(encoded.dictionary, self.hasher)
+            tokens = Tokens.of(opened(encoded.dictionary), self.hasher)
             for found in self._streams(tokens) if len(tokens) else ():
                 rows = found.expanded(codes)
                 yield Occurrences(rows.stream, rows.row + low, rows.hash, rows.strong, rows.anybody, rows.digits)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from anonymize.transform import dates
 from anonymize.transform.pseudonym import pseudonymize
 from anonymize.validate.leak import Columns, search
 from anonymize.validate.needles import Needles
+from anonymize.validate.opened import opened
 from tests.road import hospital
 from tests.validate.conftest import Finder, needles_of, search_column
 
@@ -109,6 +112,50 @@ def test_a_distinctive_identifier_is_found_in_anybodys_row(find: Finder, kind: s
 )  # fmt: skip
 def test_what_is_nobodys_passes(find: Finder, subject: str, text: str) -> None:
     assert find([text], subject, text=True) == []
+
+
+def b64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("name", "seen: Gar<b>cia</b>, <i>well</i>"), ("name", "&#71;arcia"), ("name", "<p title='Dr Garcia'>x</p>"),
+        ("name", "<p>x</p><!-- Garcia -->"),
+        ("name", "<garcia@x>"), ("phone", "<td>555</td>-<td>123-</td>4567 <u>555</u>-123-<u>4567</u>"), ("mrn", "<x id='MRN-00123456'/>"),
+        ("name", r"{\rtf1\ansi Mr {\b Gar}cia}"), ("name", r"{\rtf1 Garc\'eda}"), ("name", r"{\rtf1 \u71?arc\u237?a\par}"),
+        ("name", r"{\rtf1{\info{\author Garcia}}x}"), ("mrn", r"{\rtf1 MRN-00\b 123\b0 456}"),
+        ("name", b64("was seen by Garcia today")), ("ssn", b64("<p>123-45-<b>6789</b></p>")), ("name", b64(r"{\rtf1 Mr Gar{\b cia} was}")),
+        ("name", base64.encodebytes(("was well. " * 20 + "Maria García").encode()).decode()), ("name", b64(b64("was seen by Garcia today"))),
+        ("name", "&lt;b&gt;Gar&lt;/b&gt;cia"),
+    ],
+)  # fmt: skip
+def test_what_stands_in_markup_and_base64_is_found(find: Finder, kind: str, text: str) -> None:
+    assert (kind, True) in find([text], "s1", text=True)
+    assert (kind, True) in find(["", "plain", text, None], "s1")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "BP <120 and >90", "a <b and c> d", "AT&T", b64("nobody was seen here today"), "<p align='center'>x</p>",
+        r"{\rtf1 nobody}", "{\\rtf", "<", "&#", "=" * 20,
+    ],
+)  # fmt: skip
+def test_markup_of_nobody_passes(find: Finder, text: str) -> None:
+    assert find([text], "s1", text=True) == []
+
+
+@pytest.mark.parametrize("piece", ["<a ", "<!-- ", "&#71;", "<b>x</b>", "{\\rtf1 ", "\\b", "<", "A1b2", "\\u71?"])
+def test_opening_takes_linear_time(piece: str) -> None:
+    times = []
+    for size in (100_000, 800_000):
+        column = pa.array(["{\\rtf1 " * piece.startswith("\\") + piece * (size // len(piece))], pa.large_string())
+        began = time.perf_counter()
+        assert len(opened(column)) == 1
+        times.append(time.perf_counter() - began)
+    assert times[1] < 40 * max(times[0], 0.02)
 
 
 SUBJECTS = [f"p{n}" for n in range(40)]
