@@ -54,7 +54,7 @@ def main(
             scored = score(sets[name], spans, SETS[name].ignored)
             kilobytes = sum(len(document["text"].encode()) for document in sets[name]) / 1000
             told.setdefault(name, {})[system] = {
-                "figures": figures(scored.documents), "intervals": intervals(scored.documents), "labels": by_label(scored.labels),
+                "figures": figures(scored.documents), "intervals": intervals(scored.documents), "labels": by_label(scored.labels), "groups": grouped(sets[name], scored),
                 "kB_per_s": kilobytes / seconds, "documents": len(sets[name]), "kB": kilobytes,
             }  # fmt: skip
             if misses and (name in SHOWN or show_holdout):
@@ -70,13 +70,30 @@ def main(
         click.echo(f"misses and false alarms: {path}")
 
 
+def grouped(documents: list[dict[str, Any]], scored: Scored) -> dict[str, dict[str, Any]]:
+    """The figures by how a text is typed (`upper`, `lower`, `mixed` case) and, of made notes, by their kind; `documents` is their number."""
+    typed = ["upper" if d["text"].isupper() else "lower" if d["text"].islower() else "mixed" for d in documents]
+    members: dict[str, list[int]] = {}
+    for number, (document, case) in enumerate(zip(documents, typed, strict=True)):
+        for group in {case, document.get("kind", case)}:
+            members.setdefault(group, []).append(number)
+    return {group: {**figures(scored.documents[rows]), "documents": len(rows)} for group, rows in sorted(members.items())}
+
+
 def table(told: dict[str, Any]) -> str:
-    """The figures of every set and system, then the recall of every category, as Markdown."""
+    """The figures of every set and system, then by case, then the recall of every category, as Markdown."""
     lines = ["| set | system | " + " | ".join(c.replace("_", " ") for c in COLUMNS) + " | kB/s |", "| --- " * (len(COLUMNS) + 3) + "|"]
     for name, systems in told.items():
         for system, one in systems.items():
             cells = [f"{one['figures'][c]:.3f} ({one['intervals'][c][0]:.3f}-{one['intervals'][c][1]:.3f})" for c in COLUMNS]
             lines.append(f"| {name} | {system} | " + " | ".join(cells) + f" | {one['kB_per_s']:.0f} |")
+    lines += ["", "By how the note is typed:", "", "| set | system | case | n | char recall | char precision | leak free |", "| --- " * 7 + "|"]
+    for name, systems in told.items():
+        for system, one in systems.items():
+            groups = {case: one["groups"][case] for case in ("mixed", "upper", "lower") if case in one["groups"]}
+            for case, g in groups.items() if len(groups) > 1 else ():
+                figures_of = " | ".join(f"{g[column]:.3f}" for column in ("char_recall", "char_precision", "leak_free"))
+                lines.append(f"| {name} | {system} | {case} | {g['documents']} | {figures_of} |")
     for name, systems in told.items():
         labels = sorted({label for one in systems.values() for label in one["labels"] if "/" not in label})
         lines += ["", f"Recall a category, {name} ({next(iter(systems.values()))['documents']} documents; entities found in full):", ""]
