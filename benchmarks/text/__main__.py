@@ -54,8 +54,8 @@ def main(
             scored = score(sets[name], spans, SETS[name].ignored)
             kilobytes = sum(len(document["text"].encode()) for document in sets[name]) / 1000
             told.setdefault(name, {})[system] = {
-                "figures": figures(scored.documents), "intervals": intervals(scored.documents), "labels": by_label(scored.labels), "groups": grouped(sets[name], scored),
-                "kB_per_s": kilobytes / seconds, "documents": len(sets[name]), "kB": kilobytes,
+                "figures": figures(scored.documents), "intervals": intervals(scored.documents), "labels": by_label(scored.labels),
+                "groups": grouped(sets[name], scored), "kB_per_s": kilobytes / seconds, "documents": len(sets[name]), "kB": kilobytes,
             }  # fmt: skip
             if misses and (name in SHOWN or show_holdout):
                 shown += _told(system, name, scored, misses)
