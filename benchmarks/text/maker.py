@@ -46,7 +46,8 @@ class Note:
         self.place: Place = self.subject.place
         self.number = self.subject.phone
         self.site: list[Piece] | None = None
-        self.rate = rng.choice((0.08, 0.15, 0.25, 0.4))
+        self.rate = rng.choice((0.01, 0.03, 0.08, 0.2))
+        self.length = rng.choice((1, 2, 3, 5))
         self.case = rng.choices(("as it is", "upper", "lower"), (82, 9, 9))[0]
         self.used: set[str] = set()
 
@@ -127,9 +128,9 @@ class Note:
 
     def _many(self, command: str, rest: str) -> list[Piece]:
         bank, span, *bullet = rest.split(" ")
-        low, high = span.split("-")
-        lines = [line for line in pick_many(bank, self.split, self.rng.randint(int(low), int(high)) + 8, self.rng) if line not in self.used]
-        lines = lines[: self.rng.randint(int(low), int(high))]
+        low, high = (int(bound) * (1 if "phi" in bank else self.length) for bound in span.split("-"))
+        lines = [line for line in pick_many(bank, self.split, high + 8, self.rng) if line not in self.used]
+        lines = lines[: self.rng.randint(low, high)]
         self.used.update(lines)
         pieces: list[Piece] = []
         for number, line in enumerate(lines, 1):

@@ -42,7 +42,7 @@ def _between(text: str, note: Note) -> list[Piece]:
     pieces: list[Piece] = []
     for number, paragraph in enumerate(text.split("\n\n")):
         if number:
-            if note.rng.random() < note.rate / 4:
+            if note.rng.random() < note.rate / 2:
                 pieces += [Piece(" "), *note.expand(pick("phi", note.split, note.rng), "phi")]
             pieces.append(Piece("\n\n"))
         pieces.append(Piece(paragraph))
