@@ -14,6 +14,7 @@ from anonymize import __version__
 from anonymize.auditing.command import audit_text_command
 from anonymize.errors import AnonymizeError, without_values
 from anonymize.generalizing import generalize_command
+from anonymize.measuring import risk_command
 from anonymize.texts import explain_command, find_phi_command, scrub_command
 
 
@@ -152,7 +153,7 @@ def runs_command(policy_file: Path) -> None:
         click.echo(found)
 
 
-for command in (audit_text_command, generalize_command, find_phi_command, scrub_command, explain_command):
+for command in (audit_text_command, generalize_command, risk_command, find_phi_command, scrub_command, explain_command):
     cli.add_command(command)
 
 

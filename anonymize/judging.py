@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from anonymize import asking
 from anonymize.hierarchies import build
+from anonymize.measuring import measure
 from anonymize.policy.model import Role, Rule
 from anonymize.privacy.models import columns_of
 from anonymize.publish import Store, published_schema
@@ -146,6 +147,16 @@ def models_gate(run: Run, staged: dict[str, Staged]) -> Judged:
         what = f"{table}: {found.classes:,} classes hold what is asked of {', '.join(columns)}"
         words += [f"{table}: {failed}" for failed in found.failed] or [what]
     return passed, words or ["no table has a column of which anything is asked"]
+
+
+def risks(run: Run, staged: dict[str, Staged]) -> dict[str, Any]:
+    """The risk of each table with quasi-identifiers, from the files as written."""
+    found = {}
+    for table, one in staged.items():
+        quasi = quasi_columns(rules_of(run, table))
+        if quasi:
+            found[table] = measure(one.files(one.data), quasi, subjects=one.files(one.subjects), threshold=1 / run.policy.privacy.k)
+    return found
 
 
 def leak_gate(run: Run, staged: dict[str, Staged]) -> Judged:

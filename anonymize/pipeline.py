@@ -23,7 +23,7 @@ from anonymize.detect.columns import searched_kinds
 from anonymize.engine.base import Table
 from anonymize.errors import AnonymizeError, GateFailed, ReviewMissing
 from anonymize.hierarchies import build
-from anonymize.judging import events_gate, expectations_gate, k_gate, leak_gate, models_gate
+from anonymize.judging import events_gate, expectations_gate, k_gate, leak_gate, models_gate, risks
 from anonymize.policy.model import Method, Policy, Role, Rule
 from anonymize.privacy import EventSolution, LocalSolution, SearchSettings, Solution, recode_locally, search, search_events
 from anonymize.privacy.events import DEMOGRAPHICS, Demographics, as_one_text
@@ -362,7 +362,8 @@ def _validate(run: Run) -> Counts:
             **({"sensitive values": lambda: models_gate(run, staged)} if run.policy.privacy.l or run.policy.privacy.t else {}),
         }
     )
-    counts = {"gates": [verdict.asdict() for verdict in verdicts], "passed": sum(v.passed for v in verdicts), "facts": facts}
+    passed = sum(verdict.passed for verdict in verdicts)
+    counts = {"gates": [verdict.asdict() for verdict in verdicts], "passed": passed, "facts": facts, "risk": risks(run, staged)}
     # What failed is on record, but not done: the next try is judged anew.
     run.record.put("judged", counts)
     require_gates(verdicts)

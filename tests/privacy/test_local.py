@@ -142,4 +142,7 @@ def test_a_policy_may_ask_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert counts is not None
     assert counts["suppressed"] == 0
     assert all(sum(shares.values()) == pytest.approx(1, abs=1e-3) for shares in counts["levels"].values())
-    assert "holds k = 3" in str(run.record.get("validate"))
+    validated = run.record.get("validate") or {}
+    assert "holds k = 3" in str(validated)
+    assert validated["risk"]["patient"]["highest"] == pytest.approx(1 / counts["k"], abs=1e-6)
+    assert validated["risk"]["patient"]["at_risk"] == 0
