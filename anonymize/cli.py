@@ -13,6 +13,7 @@ import click
 from anonymize import __version__
 from anonymize.auditing.command import audit_text_command
 from anonymize.errors import AnonymizeError, without_values
+from anonymize.exploring import explore_command
 from anonymize.generalizing import generalize_command
 from anonymize.measuring import risk_command
 from anonymize.texts import explain_command, find_phi_command, scrub_command
@@ -153,7 +154,7 @@ def runs_command(policy_file: Path) -> None:
         click.echo(found)
 
 
-for command in (audit_text_command, generalize_command, risk_command, find_phi_command, scrub_command, explain_command):
+for command in (audit_text_command, explore_command, generalize_command, risk_command, find_phi_command, scrub_command, explain_command):
     cli.add_command(command)
 
 

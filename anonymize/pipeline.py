@@ -22,7 +22,7 @@ from anonymize import check as checking
 from anonymize.detect.columns import searched_kinds
 from anonymize.engine.base import Table
 from anonymize.errors import AnonymizeError, GateFailed, ReviewMissing
-from anonymize.hierarchies import build
+from anonymize.hierarchies import Hierarchy, build
 from anonymize.judging import events_gate, expectations_gate, k_gate, leak_gate, models_gate, risks
 from anonymize.policy.model import Method, Policy, Role, Rule
 from anonymize.privacy import EventSolution, LocalSolution, SearchSettings, Solution, recode_locally, search, search_events
@@ -237,11 +237,11 @@ def _generalize(run: Run, table: str) -> Counts:
     source = run.engine.read(run.folder("deidentify", table))
     before = run.record.get("deidentify", table) or {}
     known, held_back = _of_known_subjects(run, table, source)
-    quasi = {rule.rename or name: rule for name, rule in run.policy.tables[table].columns.items() if rule.role is Role.QUASI}
+    quasi = quasi_rules(run.policy, table)
     if not quasi:
         written = run.engine.write(_without(known, [FINDINGS]), run.folder("generalize", table), sort=[SUBJECT, ROW])
         return {"rows_in": before["rows"], "rows": written.rows, "held_back": held_back, "suppressed": 0}
-    solution = _search(run, table, known, quasi)
+    solution = _search(run, table, known)
     schema = pa.schema([f.with_type(pa.string()) if f.name in quasi else f for f in known.schema] + [pa.field(SUPPRESSED, pa.bool_())])
     generalized = run.engine.map(known, solution.apply, schema)
     kept = run.engine.map(generalized, Keep(SUPPRESSED, False), schema)
@@ -250,10 +250,22 @@ def _generalize(run: Run, table: str) -> Counts:
     return {"rows_in": before["rows"], "rows": written.rows, "held_back": held_back, "suppressed": suppressed, **solution.counts()}
 
 
-def _search(run: Run, table: str, known: Table, quasi: dict[str, Rule]) -> Solution | LocalSolution | EventSolution:
+def _search(run: Run, table: str, known: Table) -> Solution | LocalSolution | EventSolution:
     """The least loss that holds k. Where a subject has one row, classes add up; where it may have several, the pairs of class and subject
     are needed, since a subject counts once however many of its rows fall together."""
+    tally, hierarchies, settings, subject = searchable(run, table, known)
     privacy = run.policy.privacy
+    if subject and privacy.events:
+        return search_events(tally, hierarchies, settings, privacy.events, subject=subject, before=_events_before(run, table))
+    find = recode_locally if privacy.mode == "local" else search
+    return find(tally, hierarchies, settings, subject=subject)
+
+
+def searchable(run: Run, table: str, known: Table) -> tuple[pa.Table, dict[str, Hierarchy], SearchSettings, str | None]:
+    """What a search takes: the tally of a table's quasi-identifiers, their hierarchies, what the policy asks, and the column of subjects where
+    a subject may have several rows."""
+    privacy = run.policy.privacy
+    quasi = quasi_rules(run.policy, table)
     single = table == run.policy.subject_table
     if single:
         _one_row_a_subject(run, table, known)
@@ -269,10 +281,12 @@ def _search(run: Run, table: str, known: Table, quasi: dict[str, Rule]) -> Solut
         models=tuple(asking.fit(models, tally, asking.ladders(run.policy, table, models))),
     )
     hierarchies = {name: build(rule.hierarchy or "flat", run.policy.file.parent) for name, rule in quasi.items()}
-    if not single and privacy.events:
-        return search_events(tally, hierarchies, settings, privacy.events, subject=SUBJECT, before=_events_before(run, table))
-    find = recode_locally if privacy.mode == "local" else search
-    return find(tally, hierarchies, settings, subject=None if single else SUBJECT)
+    return tally, hierarchies, settings, None if single else SUBJECT
+
+
+def quasi_rules(policy: Policy, table: str) -> dict[str, Rule]:
+    """The rules of a table's quasi-identifiers, by published name."""
+    return {rule.rename or name: rule for name, rule in policy.tables[table].columns.items() if rule.role is Role.QUASI}
 
 
 def _events_before(run: Run, table: str) -> pa.Table:
@@ -281,7 +295,7 @@ def _events_before(run: Run, table: str) -> pa.Table:
     for earlier in asking.event_tables(run.policy):
         if earlier == table:
             break
-        quasi = [rule.rename or name for name, rule in run.policy.tables[earlier].columns.items() if rule.role is Role.QUASI]
+        quasi = list(quasi_rules(run.policy, earlier))
         tally = run.engine.tally(run.engine.read(run.folder("generalize", earlier)), [*quasi, SUBJECT], None).combine_chunks()
         columns = [pa.repeat(earlier, len(tally)), *(tally[name].combine_chunks() for name in quasi)]
         pairs.append(pa.table({SUBJECT: tally[SUBJECT], "item": as_one_text(columns, len(tally))}))
@@ -306,7 +320,7 @@ def _of_known_subjects(run: Run, table: str, source: Table) -> tuple[Table, int]
     flagged = run.engine.map(subjects, flag_subjects, KNOWN_SCHEMA)
     joined = run.engine.join(source, flagged, SUBJECT)
     if policy.privacy.events and table in asking.event_tables(policy):
-        quasi = tuple(rule.rename or name for name, rule in policy.tables[policy.subject_table].columns.items() if rule.role is Role.QUASI)
+        quasi = tuple(quasi_rules(policy, policy.subject_table))
         about = run.engine.map(subjects, Demographics(SUBJECT, quasi), pa.schema([(SUBJECT, pa.string()), (DEMOGRAPHICS, pa.string())]))
         joined = run.engine.join(joined, about, SUBJECT)
     kept = run.engine.map(joined, Keep(KNOWN, True), joined.schema)
