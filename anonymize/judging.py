@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from anonymize import asking
+from anonymize.differencing import Seen, differences
 from anonymize.hierarchies import build
 from anonymize.measuring import measure
 from anonymize.policy.model import Role, Rule
 from anonymize.privacy.models import columns_of
 from anonymize.publish import Store, published_schema
+from anonymize.publish.store import Version
 from anonymize.recount import Rows, recount, smallest_combination
 from anonymize.releasing import store_uri
 from anonymize.run import Run
@@ -147,6 +150,44 @@ def models_gate(run: Run, staged: dict[str, Staged]) -> Judged:
         what = f"{table}: {found.classes:,} classes hold what is asked of {', '.join(columns)}"
         words += [f"{table}: {failed}" for failed in found.failed] or [what]
     return passed, words or ["no table has a column of which anything is asked"]
+
+
+def differences_gate(run: Run, staged: dict[str, Staged]) -> Judged:
+    """This release against all earlier versions of the dataset, joined by the subjects' published pseudonyms."""
+    policy, store = run.policy, Store(store_uri(run.policy))
+    earlier = [store.open(policy.dataset, version) for version in store.versions(policy.dataset)]
+    words, passed = [], True
+    for table, one in staged.items():
+        quasi, id_ = quasi_columns(rules_of(run, table)), _published_id(run, table)
+        before = [seen for version in earlier if (seen := _seen(version, table, id_)) is not None] if quasi and id_ else []
+        if not before or id_ is None:
+            continue
+        found = differences(Seen(ds.dataset(one.files(one.data)), id_, tuple(quasi)), before, policy.privacy.k)
+        if not found.linked:
+            words.append(f"{table}: shares no subject's pseudonym with the last version")
+            continue
+        held = not found.short
+        passed = passed and (held or policy.privacy.differences == "report")
+        said = f"{table}: {found.added:,} subjects added, {found.removed:,} gone, {found.changed:,} changed since the last version; "
+        said += f"{found.short:,} stand out among fewer than k = {policy.privacy.k} by what the {len(before) + 1} versions tell together"
+        hint = "; hold back what is new until more has changed, or publish under another project so that pseudonyms do not join"
+        words.append(said + ("" if held or policy.privacy.differences == "report" else hint))
+    return passed, words or ["no earlier version can be joined with this one"]
+
+
+def _published_id(run: Run, table: str) -> str | None:
+    """The published name of the subjects' pseudonym, where it leaves."""
+    column = run.policy.subject_column(table)
+    rule = run.policy.tables[table].columns.get(column or "")
+    return (rule.rename or column) if rule is not None and rule.leaves else None
+
+
+def _seen(version: Version, table: str, id_: str | None) -> Seen | None:
+    """A table of an earlier version, where it has the id and quasi-identifiers."""
+    fact = next((fact for fact in version.manifest.tables if fact.name == table and fact.files), None)
+    if fact is None or id_ is None or id_ not in [column.name for column in fact.columns]:
+        return None
+    return Seen(version.dataset(table), id_, tuple(column.name for column in fact.columns if column.role == Role.QUASI.value))
 
 
 def risks(run: Run, staged: dict[str, Staged]) -> dict[str, Any]:

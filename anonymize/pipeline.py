@@ -23,7 +23,7 @@ from anonymize.detect.columns import searched_kinds
 from anonymize.engine.base import Table
 from anonymize.errors import AnonymizeError, GateFailed, ReviewMissing
 from anonymize.hierarchies import Hierarchy, build
-from anonymize.judging import events_gate, expectations_gate, k_gate, leak_gate, models_gate, risks
+from anonymize.judging import differences_gate, events_gate, expectations_gate, k_gate, leak_gate, models_gate, risks
 from anonymize.policy.model import Method, Policy, Role, Rule
 from anonymize.privacy import EventSolution, LocalSolution, SearchSettings, Solution, recode_locally, search, search_events
 from anonymize.privacy.events import DEMOGRAPHICS, Demographics, as_one_text
@@ -372,6 +372,7 @@ def _validate(run: Run) -> Counts:
             "expectations": lambda: expectations_gate(run, staged, facts),
             "k-anonymity": lambda: k_gate(run, staged),
             "leaks": lambda: leak_gate(run, staged),
+            **({"differences": lambda: differences_gate(run, staged)} if releasing.published_before(run.policy) else {}),
             **({"events": lambda: events_gate(run, staged)} if run.policy.privacy.events else {}),
             **({"sensitive values": lambda: models_gate(run, staged)} if run.policy.privacy.l or run.policy.privacy.t else {}),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from anonymize import __version__
 from anonymize.policy.environment import expand
 from anonymize.policy.model import Policy
-from anonymize.publish import GateFact, PrivacyFact, ReleaseFacts, release_facts, table_facts
+from anonymize.publish import GateFact, PrivacyFact, ReleaseFacts, Store, release_facts, table_facts
 from anonymize.run import Run
 
 
@@ -45,6 +45,11 @@ def facts(run: Run) -> ReleaseFacts:
             "of no known subject": sum(counts["held_back"] for counts in generalized.values()),
         },
     )
+
+
+def published_before(policy: Policy) -> bool:
+    """Whether the dataset has a version already."""
+    return Store(store_uri(policy)).newest(policy.dataset) is not None
 
 
 def store_uri(policy: Policy) -> str:

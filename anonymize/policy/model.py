@@ -286,6 +286,9 @@ class Privacy(Checked):
     attacker: str = Field(default="demographics", pattern=r"^demographics( \+ ([1-3]) events?)?$")
     """What is taken to be known of a subject: `demographics`, the quasi-identifiers of any one row; `demographics + 2 events`, those of the
     subject table and of up to two rows of the other tables together."""
+    differences: Literal["report", "hold"] = "report"
+    """This release joined with the earlier ones by the subjects' pseudonyms: `report` says how many stand out by what has changed; `hold`
+    stops the release where fewer than k share a change."""
     mode: Literal["optimal", "local"] = "optimal"
     """`optimal`: each column has one level throughout a table; `local`: each record keeps what its own surroundings allow."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,13 +42,13 @@ def test_the_frontier_is_what_nothing_beats() -> None:
 
 
 def test_a_picture_of_nothing_is_a_picture() -> None:
-    ET.fromstring(picture([Point("t", "optimal", 5, 0.0, "", reached=False)], "a <title>"))  # noqa: S314
+    ET.fromstring(picture([Point("t", "optimal", 5, 0.0, "", reached=False)], "a <title>"))
 
 
 @pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ANONYMIZE_KEY", "test-key-not-a-secret-0123456789abcdef")
-    yield hospital.policy(hospital.build(tmp_path / "hospital"))
+    return hospital.policy(hospital.build(tmp_path / "hospital"))
 
 
 def test_a_policy_is_explored_and_its_run_goes_on(file: Path, tmp_path: Path) -> None:
@@ -60,7 +59,7 @@ def test_a_policy_is_explored_and_its_run_goes_on(file: Path, tmp_path: Path) ->
         rows = list(csv.DictReader(lines))
     assert {row["k"] for row in rows} == {"3", "5"}
     assert any(row["frontier"] == "True" for row in rows)
-    drawn = ET.parse(tmp_path / "out" / "patient.svg").getroot()  # noqa: S314
+    drawn = ET.parse(tmp_path / "out" / "patient.svg").getroot()
     assert len(drawn.findall("{http://www.w3.org/2000/svg}circle")) == sum(row["reached"] == "True" and not row["exact"] for row in rows)
     run = Run.open(load(file))
     assert run.record.get("deidentify", "patient") is not None, "the next run goes on from here"
