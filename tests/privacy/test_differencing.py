@@ -72,7 +72,9 @@ def travel(file: Path, run_id: str) -> Run:
 def one_more(folder: Path) -> None:
     """One patient is admitted between the releases, and is like many others."""
     with sqlite3.connect(folder / "ehr.db") as db:
-        db.execute("INSERT INTO patients SELECT 999, 'MRN-999999', family, given, birth_date, sex, zip, '617-555-9999', 'x' FROM patients LIMIT 1")
+        db.execute(
+            "INSERT INTO patients SELECT 999, 'MRN-999999', family, given, birth_date, sex, zip, '617-555-9999', 'x' FROM patients LIMIT 1"
+        )
 
 
 def gates(run: Run) -> dict[str, dict[str, object]]:
