@@ -18,7 +18,7 @@ _WORDLIKE = regex.compile(r"[\p{L}\p{M}\p{N}]")
 _NAME_JOIN = regex.compile(r"[ \t]*(?:[,.\-]?[ \t]*|\n)")
 #: What names a disease, a sign, a score, a procedure or a device by a person: `Lisfranc fracture`, `Smith-Magenis syndrome`, `Clark level`.
 _EPONYM_CONTEXT = regex.compile(
-    r"(?:-\p{Lu}[\p{L}]+)*(?:['’]s?)?(?:[- ]+(?:(?:and|or|&) \p{Lu}[\p{L}-]+(?:['’]s)?|[Tt]ype|[\p{L}]+(?:['’]s)?|\d+))?[- ]*"
+    r"(?:-\p{Lu}[\p{L}]+)*(?:['’]s?)?(?:[- ]+(?:(?:and|or|&) \p{Lu}[\p{L}-]+(?:['’]s)?|[Tt]ype [IVX\d]+[AB]?|[\p{L}]+(?:['’]s)?|\d+))?[- ]*"
     rf"(?:{'|'.join(lines('eponym-heads'))})\b",
     regex.IGNORECASE,
 )
