@@ -36,6 +36,12 @@ def _counts(run: Run) -> list[str]:
     lines += ["", f"PHI found in free text: {_told({kind: n for kind, n in findings.most_common() if not kind.startswith(UNREADABLE)})}"]
     if unreadable:
         lines.append(f"could not be read, so did not leave: {_told(unreadable)}")
+    audit = run.record.get("audit")
+    if audit is not None:
+        recall = audit["recall"]
+        lines.append(
+            f"audit of {audit['done']:,} notes: {audit['missed']:,} missed, recall {recall['share']:.2%} ({recall['low']:.2%} to {recall['high']:.2%})"
+        )
     together = run.record.get("generalize") or {}
     if "k" in together:
         lines.append(f"k-anonymity: asked for {run.policy.privacy.k}, reached {together['k']}; {together['suppressed']:,} rows suppressed")

@@ -60,7 +60,7 @@ def scrub_structured(
     says that the texts are. Returns the texts in the form that they came in, and the number of findings a kind in each, what could not be
     read as `unreadable-pdf`, `unreadable-image` …
 
-    A text that was unwrapped is unwrapped and searched once more when it is wrapped; nothing that was found before stands in it, or it is held
+    A text of another form than plain is unwrapped and searched once more when it is wrapped; nothing that was found before stands in it, or it is held
     back (`unreadable-markup`).
     """
     unwrapped = [unwrap(text or "", declared=declared) for text in texts.to_pylist()]
@@ -70,7 +70,7 @@ def scrub_structured(
     for count, more in zip(counts, taken, strict=True):
         for kind, number in more.items():
             count[kind] = count.get(kind, 0) + number
-    if not any(one.layers and one.unreadable is None for one in unwrapped):
+    if not any(one.form != "plain" and one.unreadable is None for one in unwrapped):
         return scrubbed, counts
     return _searched_again(scrubbed, counts, detector, records, declared, unwrapped, findings, how)
 
@@ -100,7 +100,7 @@ def _searched_again(
     how: dict[str, Any],
 ) -> tuple[pa.Array, list[dict[str, int]]]:
     texts: list[str | None] = scrubbed.to_pylist()
-    open_ = [index for index, one in enumerate(unwrapped) if one.layers and one.unreadable is None and texts[index] is not None]
+    open_ = [index for index, one in enumerate(unwrapped) if one.form != "plain" and one.unreadable is None and texts[index] is not None]
     before = {index: _spelled(unwrapped[index].text, findings[index]) for index in open_}
     own = {index: [*(records[index] if records is not None else ()), *unwrapped[index].identifiers] for index in open_}
     for last in [False] * ROUNDS + [True]:

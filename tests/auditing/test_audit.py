@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from anonymize import cli, pipeline
+from anonymize import cli, pipeline, summary
 from anonymize.auditing import steps
 from anonymize.auditing.labels import read_labels
 from anonymize.auditing.sample import allot, draw
@@ -146,6 +146,7 @@ def test_labels_become_figures_a_record_and_a_regression_set(run: Run, tmp_path:
     assert "recall:" in steps.said(counts)
     record = json.dumps(run.record.get("audit"))
     assert "Quillfeather" not in record + steps.said(counts), "the record holds counts alone"
+    assert f"audit of {counts['done']} notes: {counts['missed']} missed, recall " in summary.text(run)
     kept = steps.regression_file(run)
     assert kept.stat().st_mode & 0o777 == 0o600
     assert kept.is_relative_to(folder / "workspace")
