@@ -13,13 +13,11 @@ from anonymize.detect.registry import Detector, build
 from anonymize.policy.model import Kind, Text
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
-FRAGMENTS = st.lists(
-    st.sampled_from(
-        ["Thaddeus", "THADDEUS", "thaddeus", "\u200b", "\u00ad", "e\u0301", "Ørsted", "李", "محمد", "\r\n", "\n\n", "\t", " ", ", ", ": ", "12", "3/4/2020"]
-        + ["Dr. ", "MR ", "DENIES PAIN", "pt: ", "617-555-0100", "<", "&", "'", "’", "—", "\ufeff", "\U0001f600", "ß", "İ", "ﬁ"]
-    ),
-    max_size=40,
-).map("".join)
+PIECES = (
+    "Thaddeus", "THADDEUS", "thaddeus", "\u200b", "\u00ad", "e\u0301", "Ørsted", "李", "محمد", "\r\n", "\n\n", "\t", " ", ", ", ": ", "12", "3/4/2020",
+    "Dr. ", "MR ", "DENIES PAIN", "pt: ", "617-555-0100", "<", "&", "'", "’", "—", "\ufeff", "\U0001f600", "ß", "İ",
+)  # fmt: skip
+FRAGMENTS = st.lists(st.sampled_from(PIECES), max_size=40).map("".join)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +27,7 @@ FRAGMENTS = st.lists(
         ("NAME: MARY RICH, MR#: 12", "name: Mary Rich, Mr#: 12"),
         ("seen by dr. lindqvist, rn tamsin", "seen by Dr. Lindqvist, RN Tamsin"),
         ("He has HTN and DM, seen by Dr. Ott.", "He has HTN and DM, seen by Dr. Ott."),
-        ("“Smith’s”", "\"Smith's\""),
+        ("“Smith’s”", '"Smith\'s"'),
     ],
 )
 def test_what_is_all_in_one_case_is_read_as_it_would_be_written(text: str, cased: str) -> None:

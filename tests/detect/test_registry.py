@@ -19,7 +19,12 @@ def test_a_detector_that_is_switched_off_finds_nothing() -> None:
 
 @pytest.mark.parametrize("name", ["patterns", "places", "safe-words", "own-record"])
 def test_each_detector_alone(name: str) -> None:
-    texts = {"patterns": "call 617-555-0100", "places": "came from Winnipeg", "safe-words": "Then Xiuying went", "own-record": "then young Hope went"}
+    texts = {
+        "patterns": "call 617-555-0100",
+        "places": "came from Winnipeg",
+        "safe-words": "Then Xiuying went",
+        "own-record": "then young Hope went",
+    }
     only = Text(detectors={other: other == name for other in DETECTORS})
     record = [Identifier(Kind.NAME, "Hope", "given")]
     found = build(only).find([texts[name]], [record])[0]
@@ -31,9 +36,9 @@ def test_a_threshold_keeps_the_unsure_out() -> None:
 
 
 def test_unknown_names_are_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="no detector 'patern'. Known: own-record, patterns"):
+    with pytest.raises(ValueError, match=r"no detector 'patern'\. Known: own-record, patterns"):
         build(Text(detectors={"patern": True}))
-    with pytest.raises(ValueError, match="no detectors for language 'de'. Known: en"):
+    with pytest.raises(ValueError, match=r"no detectors for language 'de'\. Known: en"):
         build(Text(language="de"))
 
 
