@@ -40,7 +40,8 @@ def _counts(run: Run) -> list[str]:
     if audit is not None:
         recall = audit["recall"]
         lines.append(
-            f"audit of {audit['done']:,} notes: {audit['missed']:,} missed, recall {recall['share']:.2%} ({recall['low']:.2%} to {recall['high']:.2%})"
+            f"audit of {audit['done']:,} notes: {audit['missed']:,} missed, "
+            f"recall {recall['share']:.2%} ({recall['low']:.2%} to {recall['high']:.2%})"
         )
     together = run.record.get("generalize") or {}
     if "k" in together:

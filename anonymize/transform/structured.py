@@ -60,8 +60,8 @@ def scrub_structured(
     says that the texts are. Returns the texts in the form that they came in, and the number of findings a kind in each, what could not be
     read as `unreadable-pdf`, `unreadable-image` …
 
-    A text of another form than plain is unwrapped and searched once more when it is wrapped; nothing that was found before stands in it, or it is held
-    back (`unreadable-markup`).
+    A text of another form than plain is unwrapped and searched once more when it is wrapped; nothing that was found before stands in it, or it
+    is held back (`unreadable-markup`).
     """
     unwrapped = [unwrap(text or "", declared=declared) for text in texts.to_pylist()]
     findings = _find(detector, unwrapped, records)
