@@ -10,7 +10,7 @@ import regex
 
 from anonymize.detect.base import Finding
 from anonymize.detect.places import HEADS, TAILS
-from anonymize.detect.words import eponyms, is_common, is_name, lines
+from anonymize.detect.words import eponyms, first_names, is_common, is_name, lines
 from anonymize.policy.model import Kind
 
 _TOKEN = regex.compile(r"[\p{L}\p{M}\p{N}]+(?:['’\-][\p{L}\p{M}\p{N}]+)*")
@@ -25,6 +25,7 @@ _EPONYM_CONTEXT = regex.compile(
 #: A number behind an eponym is its score: `Aldrete 9`, `Braden 16`.
 _SCORED = regex.compile(r"(?: (?:score|scale))?(?: (?:of|is|was))? \d{1,2}(?![\d/-])")
 _UNSURE = frozenset({"safe-words", "spacy", "rampart", "places"})
+_OF_PLACES = frozenset(lines("hospital-words")) | frozenset(lines("titles")) | frozenset(lines("degrees"))
 _SUFFIXES = frozenset("jr sr ii iii iv".split())
 #: Words that stand beside names and are none.
 _BESIDE = frozenset(lines("sentence-beginners")) | frozenset(
@@ -166,14 +167,25 @@ def _beside(text: str, findings: list[Finding]) -> Iterator[Finding]:
         if finding.kind not in (Kind.NAME, Kind.ADDRESS):
             continue
         small = text[finding.start : finding.end].islower()
+        given = text[finding.start : finding.end].lower() in first_names()
         for index, step in ((ends.get(finding.end), 1), (starts.get(finding.start), -1)):
             while index is not None and 0 <= index + step < len(tokens):
                 near, last = tokens[index + step], tokens[index]
                 gap = text[last.end() : near.start()] if step > 0 else text[near.end() : last.start()]
-                if near.start() in covered or not _can_be_beside(near.group(), gap, step, finding.kind, small=small):
+                surname = given and step > 0 and gap == " " and _can_be_surname(text, near)
+                if near.start() in covered or not (surname or _can_be_beside(near.group(), gap, step, finding.kind, small=small)):
                     break
+                given = False
                 yield Finding(finding.kind, near.start(), near.end(), 0.6, "beside-name", "beside a name, and can be one")
                 index += step
+
+
+def _can_be_surname(text: str, token: regex.Match[str]) -> bool:
+    """Whether a word behind a given name, with a capital of its own, is the family name: `Patsy Kidney`, `Elizabeth Alzheimer`."""
+    word = token.group()
+    if not word[0].isupper() or not word[1:].islower() or word.lower() in _BESIDE or word.lower() in _OF_PLACES:
+        return False
+    return text[token.end() : token.end() + 1] not in (":", "/") and _EPONYM_CONTEXT.match(text, token.end()) is None
 
 
 def _can_be_beside(token: str, gap: str, step: int, kind: Kind, *, small: bool) -> bool:
