@@ -13,7 +13,7 @@ import regex
 
 from anonymize.detect.base import Finding
 from anonymize.detect.places import HEADS, TAILS
-from anonymize.detect.words import is_common, is_name, lines
+from anonymize.detect.words import first_names, is_common, is_name, last_names, lines
 
 #: Signs that mean the same, one for one.
 _SAME = str.maketrans(
@@ -49,6 +49,18 @@ _LINE = regex.compile(r"[^\n]+")
 _STATE = regex.compile(
     rf"\b(?:{'|'.join(lines('states'))})\b(?=\.?,? \d{{5}})"
     rf"|(?<=\p{{Lu}}\p{{Ll}}[\p{{L}}'-]*,[ \n])(?:{'|'.join(lines('states'))})\b(?=[.,;)\n]|$)"
+)
+#: Up to four words between what leads to a place and what it is.
+_PLACED = regex.compile(
+    r"(?i)(?<=(?:\b(?:at|from|to|by|for|near|the|agency|lives|pharmacy|facility:|with|in|[-:,(]) ?(?:the )?|^))"
+    r"(?:(?!(?:a|an|and|any|at|by|for|from|her|his|in|is|local|my|no|of|or|our|outside|patient|seen|the|their|this|to|was|were|with)\b)"
+    r"[\p{L}'.-]+ ){1,4}"
+    rf"(?=(?:{'|'.join(lines('place-types'))})(?!\p{{L}}))"
+)
+#: A word in small letters behind a given name, where a family name would end.
+_SURNAME = regex.compile(
+    r"(?P<before>\b(?P<given>\p{Lu}\p{Ll}+) (?:\p{Lu}\.? )?)(?P<family>\p{Ll}{2,})"
+    r"(?=[,(;:\n|/.]|$| (?:is|was|has|had|denies|reports|states|can|presents|called|asked|MD|RN|DO|NP|PA|LCSW|at|on)\b)"
 )
 _INITIAL = regex.compile(r"(?<![\p{L}\d])[a-z](?=\.)")
 
@@ -97,13 +109,13 @@ def _seen(text: str) -> tuple[str, list[int]]:
 def _cased(text: str) -> str:
     if not any(sign.isupper() for sign in text):
         small = _CODE.sub(lambda match: _upper(match.group()), _worded(text, _WORD, _from_small))
-        return _states(_INITIAL.sub(lambda match: match.group().upper(), small))
+        return _states(_beside(_INITIAL.sub(lambda match: match.group().upper(), small)))
     return _LINE.sub(lambda match: _line(match.group()), text)
 
 
 def _line(line: str) -> str:
     upper, lower = sum(map(str.isupper, line)), sum(map(str.islower, line))
-    return line if upper < 8 or lower * 8 > upper else _states(_worded(line, _ALONE, _from_capitals))
+    return line if upper < 8 or lower * 8 > upper else _states(_beside(_worded(line, _ALONE, _from_capitals)))
 
 
 def _worded(text: str, words: regex.Pattern[str], case: Callable[[str], str]) -> str:
@@ -116,6 +128,18 @@ def _worded(text: str, words: regex.Pattern[str], case: Callable[[str], str]) ->
         return word.capitalize() if within and word.lower() not in _KEPT and len(word) > 2 else case(word)
 
     return words.sub(cased, text)
+
+
+def _beside(text: str) -> str:
+    """Words that are names by what stands beside them: `golden pines` before `manor`, `sweet` behind `Adam`."""
+    return _SURNAME.sub(_surname, _PLACED.sub(lambda match: match.group().title(), text))
+
+
+def _surname(match: regex.Match[str]) -> str:
+    given, word = match.group("given").lower(), match.group("family")
+    if given in first_names() and word in last_names() and word not in _PLAIN:
+        return match.group("before") + word.capitalize()
+    return match.group()
 
 
 def _states(text: str) -> str:
