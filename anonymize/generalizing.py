@@ -395,7 +395,7 @@ def _recounted(file: FlatFile, partial: Path, quasi: Mapping[str, CsvHierarchy],
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--hierarchies", required=True, metavar="DIR", type=click.Path(path_type=Path), help="ARX's files, '*_hierarchy_COLUMN.csv'.")
-@click.option("--k", default=5, show_default=True, help="Rows, or subjects, a class.")
+@click.option("--k", default="5", show_default=True, help="Rows, or subjects, a class: a number, cms (11), ema-0070 (12), or 'risk 0.09'.")
 @click.option("--l", "l", multiple=True, metavar="COLUMN:L", help="l-diversity: COLUMN:3, COLUMN:entropy:3, COLUMN:recursive:4:3.")
 @click.option("--t", "t", multiple=True, metavar="COLUMN:T", help="t-closeness: COLUMN:0.2, COLUMN:ordered:0.2, COLUMN:hierarchical:0.2.")
 @click.option("--mode", type=click.Choice(["local", "optimal"]), default="optimal", show_default=True)
@@ -406,12 +406,12 @@ def _recounted(file: FlatFile, partial: Path, quasi: Mapping[str, CsvHierarchy],
 @click.option("--subject", metavar="COLUMN", help="Whose a row is: k counts subjects. The column does not leave, unless kept.")
 @click.option("--weight", multiple=True, metavar="COLUMN:W", help="How much a column's loss counts; default 1.")
 @click.option("--report", type=click.Path(path_type=Path), metavar="R.json", help="Write what was done.")
-def generalize_command(source: Path, target: Path, report: Path | None, weight: tuple[str, ...], **options: Any) -> None:
+def generalize_command(source: Path, target: Path, k: str, report: Path | None, weight: tuple[str, ...], **options: Any) -> None:
     """Generalize a CSV or Parquet file until no row stands alone in it.
 
     Every column needs a hierarchy file in ARX's format, or --keep or --drop. The output is recounted before it is left in place.
     """
-    asked = Asked(**options, weights=_weights(weight))
+    asked = Asked(k=_k(k), **options, weights=_weights(weight))
     done = generalize(source, target, asked, click.echo)
     if report is not None:
         report.write_text(json.dumps(asdict(done), indent=2) + "\n", encoding="utf-8")
@@ -420,6 +420,15 @@ def generalize_command(source: Path, target: Path, report: Path | None, weight: 
         f"{target}: {done.rows_written:,} rows, recounted: the smallest of {done.classes:,} classes has {done.k}{left_out} "
         f"({done.seconds['all']:.1f} s)"
     )
+
+
+def _k(words: str) -> int:
+    from anonymize.policy.model import named_k
+
+    try:
+        return int(str(named_k(words)))
+    except ValueError:
+        raise InputError(f"--k is a number, cms, ema-0070 or 'risk SHARE', not '{words}'") from None
 
 
 def _weights(words: tuple[str, ...]) -> dict[str, float]:

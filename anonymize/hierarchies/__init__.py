@@ -11,8 +11,8 @@ from anonymize.hierarchies.base import ANY, Hierarchy
 from anonymize.hierarchies.dates import BirthYear, Calendar
 from anonymize.hierarchies.numbers import Ages, Ranges
 from anonymize.hierarchies.tables import CsvHierarchy
-from anonymize.hierarchies.terms import Icd10Cm
-from anonymize.hierarchies.texts import Flat, Mask, Zip, Zip3
+from anonymize.hierarchies.terms import Atc, Icd9Cm, Icd10Cm
+from anonymize.hierarchies.texts import Flat, Mask, Ordered, Zip, Zip3
 
 __all__ = ["ANY", "Hierarchy", "build", "names"]
 
@@ -25,6 +25,9 @@ _MAKERS: dict[str, tuple[Callable[[str, Path], Hierarchy], str]] = {
     "us-zip": (lambda _a, _f: Zip(), "us-zip"),
     "us-zip3": (lambda _a, _f: Zip3(), "us-zip3"),
     "icd-10-cm": (lambda _a, _f: Icd10Cm(), "icd-10-cm"),
+    "icd-9-cm": (lambda _a, _f: Icd9Cm(), "icd-9-cm"),
+    "atc": (lambda _a, _f: Atc(), "atc"),
+    "ordered": (lambda a, _f: Ordered.parse(a), "ordered:none<mild<moderate<severe"),
     "ranges": (lambda a, _f: Ranges.parse(a), "ranges:0..120:5,10,20"),
     "mask": (lambda a, _f: Mask.parse(a), "mask:5"),
     "csv": (lambda a, f: CsvHierarchy.load(f / a), "csv:FILE"),

@@ -36,6 +36,56 @@ class Flat:
 
 
 @dataclass(frozen=True)
+class Ordered:
+    """Categories in an order: joined by two, then by four, and so on: `none`, `none-mild`, `none-severe`."""
+
+    values: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, argument: str) -> Ordered:
+        """`none<mild<moderate<severe`, from the least to the most."""
+        values = tuple(value.strip() for value in argument.split("<"))
+        if len(values) < 2 or not all(values) or len(set(values)) < len(values):
+            raise ValueError("give two or more different categories, from the least to the most")
+        return cls(values)
+
+    @property
+    def name(self) -> str:
+        return f"ordered:{'<'.join(self.values)}"
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        steps = (len(self.values) - 1).bit_length()
+        return (*(f"{2**step} together" if step else "value" for step in range(steps)), ANY)
+
+    def accepts(self, type: pa.DataType) -> bool:
+        return is_text(type) or pa.types.is_integer(type)
+
+    def covers(self, values: pa.Array) -> pa.Array:
+        return pc.or_(pc.is_null(values), pc.is_valid(each(values, lambda v: v if v in self.values else None)))
+
+    def generalize(self, values: pa.Array, level: int) -> pa.Array:
+        if level == len(self.levels) - 1:
+            return top(values)
+        return checked(values, each(values, lambda v: self._shown(v, level)), self.name)
+
+    def loss(self, values: pa.Array, level: int) -> np.ndarray:
+        if level == len(self.levels) - 1:
+            return np.ones(len(values))
+        return each_number(values, lambda v: (len(self._together(v, level)) - 1) / (len(self.values) - 1))
+
+    def _together(self, value: str, level: int) -> tuple[str, ...]:
+        first = self.values.index(value) >> level << level
+        return self.values[first : first + 2**level]
+
+    def _shown(self, value: str, level: int) -> str | None:
+        if value not in self.values:
+            return None
+        together = self._together(value, level)
+        return together[0] if len(together) == 1 else f"{together[0]}-{together[-1]}"
+
+
+@dataclass(frozen=True)
 class Mask:
     """A code whose last characters are masked one by one: `12345`, `1234*`, `123**` …"""
 

@@ -5,12 +5,13 @@ Every model forbids words it does not know and is frozen. The short form of a co
 
 from __future__ import annotations
 
+import math
 import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, Strict, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, Strict, field_validator, model_validator
 
 from anonymize.policy.environment import expand
 
@@ -273,10 +274,27 @@ class Table(Checked):
     description: str = ""
 
 
-class Privacy(Checked):
-    """k-anonymity, counted in subjects."""
+#: Thresholds that a steward knows by name -> k. Sources: CMS cell size suppression policy; EMA policy 0070 (maximum risk 0.09).
+NAMED_K = {"cms": 11, "ema-0070": 12}
 
-    k: Whole = Field(default=5, ge=2)
+
+def named_k(words: object) -> object:
+    """`cms`, `ema-0070`, or `risk 0.09`, the chance of being found in the smallest class, as a k; what is neither stays."""
+    if not isinstance(words, str):
+        return words
+    name, _, share = words.partition(" ")
+    try:
+        risk = float(share) if name == "risk" else 0.0
+    except ValueError:
+        risk = 0.0
+    return math.ceil(1 / risk - 1e-9) if 0 < risk <= 1 else NAMED_K.get(words, words)
+
+
+class Privacy(Checked):
+    """k-anonymity, counted in subjects, and what is asked beside it."""
+
+    k: Annotated[Whole, BeforeValidator(named_k)] = Field(default=5, ge=2)
+    """Subjects a class: a number, `cms` (11), `ema-0070` (12), or `risk 0.09` (12)."""
     suppression: Number = Field(default=0.05, ge=0, le=1)
     """The largest share of a table's subjects that may be suppressed."""
     l: tuple[Annotated[str, Field(pattern=r"^[^:]+:((distinct:)?[0-9]+|entropy:[0-9.]+|recursive:[0-9.]+:[0-9]+)$")], ...] = ()  # noqa: E741

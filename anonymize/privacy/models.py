@@ -209,15 +209,6 @@ def _shares(counts: np.ndarray) -> np.ndarray:
     return np.asarray(counts / np.maximum(total, 1))
 
 
-#: Thresholds that a steward knows by name -> k. Sources: CMS cell size suppression policy; EMA policy 0070 (maximum risk 0.09).
-NAMED_K = {"cms": 11, "ema-0070": 12}
-
-
-def at_most(risk: float) -> int:
-    """The k that keeps the risk of the smallest class at or under a threshold: 0.09 -> 12."""
-    return int(np.ceil(1 / risk - _EPSILON))
-
-
 def safe_sampling_delta(k: int, drawn: float, epsilon: float) -> float:
     """The delta of (epsilon, delta)-differential privacy of drawing each person with probability `drawn` and then holding k, where the
     levels were chosen without looking at the data.

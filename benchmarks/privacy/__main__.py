@@ -44,7 +44,8 @@ def _tables(names: list[str]) -> Iterator[str]:
         "s: the search, warm, median of five; cpu s: of the processor; the search has one thread, so on a quiet machine both are the same."
     )
     click.echo(
-        f"faster: ARX's wall time, from its file, over our cpu s. Load of this machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.\n"
+        f"faster: ARX's wall time, from its file, over our cpu s. "
+        f"Load of this machine now: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.\n"
     )
     _line(heads, widths)
     for name in names:
@@ -57,8 +58,8 @@ def _tables(names: list[str]) -> Iterator[str]:
             _line(
                 (
                     name, label, asked.mode, f"{asked.suppression:.0%}", row["recounted"], f"{row['suppressed']:.2%}", f"{row['loss']:.4f}",
-                    _or(asked.arx_loss, ".4f"), _or(ratio, ".3f"), _or(asked.loss if ratio else None, ".2f"),
-                    f"{row['seconds']:.3f}", f"{row['cpu_seconds']:.3f}",
+                    _or(asked.arx_loss, ".4f"), _or(ratio, ".3f"), _or(asked.loss if ratio else None, ".2f"), f"{row['seconds']:.3f}",
+                    f"{row['cpu_seconds']:.3f}",
                     _or(asked.arx_seconds, ".2f"), _or(faster, ".1f"), _or(asked.faster if faster else None, ".0f"),
                     f"{row['tally_seconds']:.3f}", f"{row['apply_seconds']:.3f}", f"{row['megabytes']:.0f}",
                 ),

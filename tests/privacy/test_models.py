@@ -12,9 +12,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from anonymize.errors import AnonymizeError
 from anonymize.hierarchies.tables import CsvHierarchy
+from anonymize.policy.model import Privacy
 from anonymize.privacy import SearchSettings, recode_locally, search
 from anonymize.privacy.lattice import POPULATION, values_in_order
 from anonymize.privacy.models import (
@@ -27,7 +29,6 @@ from anonymize.privacy.models import (
     Model,
     PopulationModel,
     RecursiveL,
-    at_most,
     fitted,
     parse_l,
     parse_t,
@@ -267,9 +268,15 @@ def test_safe_sampling_by_its_definition() -> None:
     assert safe_sampling_delta(k, 0.1, 1.0) <= 1e-6 < safe_sampling_delta(k - 1, 0.1, 1.0)
 
 
-def test_thresholds_by_name() -> None:
-    assert at_most(0.09) == 12
-    assert at_most(0.2) == 5
+@pytest.mark.parametrize(("words", "k"), [(5, 5), ("cms", 11), ("ema-0070", 12), ("risk 0.09", 12), ("risk 0.2", 5)])
+def test_thresholds_by_name(words: object, k: int) -> None:
+    assert Privacy.model_validate({"k": words}).k == k
+
+
+@pytest.mark.parametrize("words", ["cma", "risk", "risk 2", "risk x", 1])
+def test_what_is_no_threshold(words: object) -> None:
+    with pytest.raises(ValidationError):
+        Privacy.model_validate({"k": words})
 
 
 @pytest.mark.parametrize(
