@@ -64,7 +64,7 @@ def _open(files: Sequence[Path], subjects: Sequence[Path] | str | None, delimite
 
 def _histogram(duck: Any, columns: Sequence[str]) -> dict[int, int]:
     """Size -> classes. Rows of no subject count each alone."""
-    keys = ", ".join(_quoted(name) for name in columns) or "1"
+    keys = ", ".join(_quoted(name) for name in columns) or "'all'"
     size = "count(DISTINCT __subject) + count(*) FILTER (__subject IS NULL)"
     query = f"SELECT size, count(*) FROM (SELECT {size} AS size FROM t GROUP BY {keys}) GROUP BY size"  # noqa: S608
     return dict(duck.execute(query).fetchall())

@@ -49,7 +49,7 @@ def recount(
     subject: Parquet that says, row by row, whose each row is; without it each row is a subject of its own.
     """
     duck = _open(_listed(file), _listed(subject), delimiter)
-    keys = ", ".join(_quoted(name) for name in quasi) or "1"
+    keys = ", ".join(_quoted(name) for name in quasi) or "'all'"
     size = "count(*)" if subject is None else "count(DISTINCT __subject) + count(*) FILTER (__subject IS NULL)"
     short_of = f"count(*) FILTER (size < {wanted.k})"
     grouped = f"SELECT {size} AS size, count(*) AS n FROM t GROUP BY {keys}"  # noqa: S608

@@ -115,6 +115,11 @@ def test_a_file_is_measured_in_people(rows: list[tuple[str, str | None, int]]) -
         assert sum(found["sizes"].values()) == pytest.approx(1, abs=1e-5)
 
 
+def test_a_single_column_is_measured(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": ["x", "x", "y"]}), tmp_path / "f.parquet")
+    assert measure([tmp_path / "f.parquet"], ["a"])["drivers"] == {"a": pytest.approx(1 / 3, abs=1e-6)}
+
+
 def test_the_command_tells_it(tmp_path: Path) -> None:
     (tmp_path / "f.csv").write_text("age;zip\n" + "20;1\n" * 9 + "21;2\n")
     done = CliRunner().invoke(cli, ["risk", str(tmp_path / "f.csv"), "--report", str(tmp_path / "r.json")], catch_exceptions=False)
