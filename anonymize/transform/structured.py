@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +18,7 @@ Records = Sequence[Sequence[Identifier]]
 #: How often what was found before and stands in the result is taken out, before the text is held back.
 ROUNDS = 2
 _BROKEN = "markup"
+_WORD = re.compile(r"[^\W_]{2}")
 
 
 def find_in_source(
@@ -25,23 +26,57 @@ def find_in_source(
 ) -> list[list[Finding]]:
     """For each text its findings, sorted, not overlapping, with the offsets of the text as it is: `Smi</b>th` where a tag divides a name.
 
-    Comments, scripts, hidden text and the header of a CDA document are not searched, since they never leave; a text that cannot be read has
-    no findings.
+    What `scrub_structured` takes out unseen (comments, hidden text, a CDA header) is searched too; what cannot be read is one finding, of kind
+    `id` and detector `unreadable`.
     """
     unwrapped = [unwrap(text, declared=declared) for text in texts]
-    found = _find(detector, unwrapped, records)
-    return [_at_source(one, findings) if one.layers else findings for one, findings in zip(unwrapped, found, strict=True)]
+    own = [[*record, *one.identifiers] for record, one in zip(records if records is not None else [()] * len(texts), unwrapped, strict=True)]
+    gone = [(index, depth, start, piece) for index, one in enumerate(unwrapped) for depth, start, piece in _gone(one)]
+    inner = [unwrap(piece, declared="xml" if piece[1:2].isalpha() and unwrapped[index].form == "cda" else "plain") for index, *_, piece in gone]
+    found = detector.find([*(one.text for one in unwrapped), *(one.text for one in inner)], [*own, *(own[index] for index, *_ in gone)])
+    at_source = [
+        _at_source(one, findings) if one.layers or one.unreadable else findings for one, findings in zip(unwrapped, found, strict=False)
+    ]
+    for (index, depth, first, _), inside, findings in zip(gone, inner, found[len(unwrapped) :], strict=True):
+        for finding in findings:
+            pieces = [(first + low, first + high) for low, high in inside.origins(finding.start, finding.end)]
+            at_source[index] += _placed(finding, unwrapped[index].through(depth, pieces))
+    return [_merged(findings) for findings in at_source]
+
+
+def _gone(unwrapped: Unwrapped) -> Iterator[tuple[int, int, str]]:
+    """The pieces with words that go whatever is found, and are not told of otherwise: the layer, where each begins, its text."""
+    source = unwrapped.source
+    for depth, layer in enumerate(unwrapped.layers):
+        told = {(start, end) for start, end, _ in layer.taken}
+        last = 0
+        for start, end, _ in sorted(layer.cuts, key=lambda cut: (cut[0], -cut[1])):
+            if start >= last and (start, end) not in told and _WORD.search(source, start, end):
+                yield depth, start, source[start:end]
+            last = max(last, end)
+        source = layer.text
 
 
 def _at_source(unwrapped: Unwrapped, findings: Sequence[Finding]) -> list[Finding]:
-    at_source = [Finding(kind, start, end, 1.0, "markup") for kind, start, end in unwrapped.told()]
+    if unwrapped.unreadable is not None:
+        return [Finding(Kind.ID, 0, len(unwrapped.source), 1.0, "unreadable")]
+    at_source = [Finding(kind or Kind.ID, start, end, 1.0, "markup" if kind else "unreadable") for kind, start, end in unwrapped.told()]
     for finding in findings:
-        pieces = unwrapped.origins(finding.start, finding.end)
-        if pieces:
-            start, end = min(low for low, _ in pieces), max(high for _, high in pieces)
-            at_source.append(Finding(finding.kind, start, end, finding.score, finding.detector))
+        at_source += _placed(finding, unwrapped.origins(finding.start, finding.end))
+    return at_source
+
+
+def _placed(finding: Finding, pieces: Sequence[tuple[int, int]]) -> list[Finding]:
+    """A finding over all pieces of source that it stands for."""
+    if not pieces:
+        return []
+    start, end = min(low for low, _ in pieces), max(high for _, high in pieces)
+    return [Finding(finding.kind, start, end, finding.score, finding.detector)]
+
+
+def _merged(findings: Sequence[Finding]) -> list[Finding]:
     merged: list[Finding] = []
-    for finding in sorted(at_source, key=lambda one: (one.start, -one.end)):
+    for finding in sorted(findings, key=lambda one: (one.start, -one.end)):
         last = merged[-1] if merged else None
         if last is None or finding.start >= last.end:
             merged.append(finding)

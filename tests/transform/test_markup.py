@@ -237,7 +237,31 @@ def test_findings_lie_in_the_source() -> None:
     (first, second), *_ = find_in_source(SMITH, [coded])
     assert b"Smi</i>th" in base64.b64decode(padded(coded, first))
     assert "Grüße" in base64.b64decode(padded(coded, second)).decode(errors="replace")
-    assert find_in_source(SMITH, ["Mr Smith", "%PDF-1.4"]) == [[Finding(Kind.NAME, 3, 8, 1.0, "words")], []]
+    pdf = Finding(Kind.ID, 0, 8, 1.0, "unreadable")
+    assert find_in_source(SMITH, ["Mr Smith", "%PDF-1.4"]) == [[Finding(Kind.NAME, 3, 8, 1.0, "words")], [pdf]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<p>x<!-- by Smith --></p>",
+        "<p hidden>by Smith</p>",
+        r"{\rtf1{\info{\author Smith}}x}",
+        r"{\rtf1 a\v Smith\v0 b}",
+        "<p>x</p><script>Smith</script>",
+    ],
+)
+def test_findings_lie_also_in_what_goes_unseen(text: str) -> None:
+    (found,) = find_in_source(SMITH, [text])
+    assert [text[one.start : one.end] for one in found] == ["Smith"]
+    assert [text[one.start : one.end] for one in find_in_source(SMITH, [text.replace("Smith", "Ayres")])[0]] == []
+
+
+def test_findings_lie_in_a_cda_header() -> None:
+    (found,) = find_in_source(Words(), [CDA])
+    words = [CDA[one.start : one.end] for one in found]
+    assert {"Ann", "Zyzzyx", "Bea", "Quuxly", "7 Elm Way", "MRN-0017", "20200304101500"} <= set(words)
+    assert 'Zy<content styleCode="Bold">zzyx' in words
 
 
 def padded(coded: str, finding: Finding) -> str:

@@ -182,20 +182,20 @@ class Unwrapped:
 
     def origins(self, start: int, end: int) -> list[tuple[int, int]]:
         """The pieces of the source that a span of the plain text stands for."""
-        return self._through(len(self.layers), [(start, end)])
+        return self.through(len(self.layers), [(start, end)])
 
-    def told(self) -> Iterator[tuple[Kind, int, int]]:
-        """What the form itself tells and what of PHI is taken out whatever is found, with its place in the source."""
+    def told(self) -> Iterator[tuple[Kind | None, int, int]]:
+        """What the form itself tells and what is taken out and counted whatever is found, with its place in the source; None: unreadable."""
         kinds = {kind.value: kind for kind in Kind}
         for depth, layer in enumerate(self.layers):
-            here = [(one.kind, one.start, one.end) for one in layer.known]
-            here += [(kinds[kind], start, end) for start, end, kind in layer.taken if kind in kinds]
+            here: list[tuple[Kind | None, int, int]] = [(one.kind, one.start, one.end) for one in layer.known]
+            here += [(kinds.get(kind), start, end) for start, end, kind in layer.taken]
             for kind, start, end in here:
-                pieces = self._through(depth, [(start, end)])
+                pieces = self.through(depth, [(start, end)])
                 if pieces:
                     yield kind, pieces[0][0], pieces[-1][1]
 
-    def _through(self, depth: int, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    def through(self, depth: int, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """Spans of a layer's source as spans of the first source."""
         for layer in reversed(self.layers[:depth]):
             spans = [origin for low, high in spans for origin in layer.origins(low, high)]
