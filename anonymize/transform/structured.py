@@ -19,6 +19,8 @@ Records = Sequence[Sequence[Identifier]]
 ROUNDS = 2
 _BROKEN = "markup"
 _WORD = re.compile(r"[^\W_]{2}")
+_APART = 64
+"""Signs of markup within one finding; an address over the cells of a table has more."""
 
 
 def find_in_source(
@@ -67,11 +69,14 @@ def _at_source(unwrapped: Unwrapped, findings: Sequence[Finding]) -> list[Findin
 
 
 def _placed(finding: Finding, pieces: Sequence[tuple[int, int]]) -> list[Finding]:
-    """A finding over all pieces of source that it stands for."""
-    if not pieces:
-        return []
-    start, end = min(low for low, _ in pieces), max(high for _, high in pieces)
-    return [Finding(finding.kind, start, end, finding.score, finding.detector)]
+    """A finding over the pieces of source that it stands for, with the tags between them; pieces that stand apart are findings of their own."""
+    spans: list[tuple[int, int]] = []
+    for start, end in sorted(pieces):
+        if spans and start - spans[-1][1] <= _APART:
+            spans[-1] = (spans[-1][0], end)
+        else:
+            spans.append((start, end))
+    return [Finding(finding.kind, start, end, finding.score, finding.detector) for start, end in spans]
 
 
 def _merged(findings: Sequence[Finding]) -> list[Finding]:
