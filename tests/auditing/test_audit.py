@@ -7,6 +7,7 @@ import re
 import shutil
 import sqlite3
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from anonymize.auditing.sample import allot, draw
 from anonymize.errors import AnonymizeError
 from anonymize.policy.loader import load
 from anonymize.run import Run
+from tests.conftest import KEY
 from tests.road import hospital
 
 REMARK = "<p>Seen by <b>Quillfeather</b> again, as the astronaut.</p>"
@@ -39,10 +41,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(folder: Path) -> Run:
-    run = Run.open(load(folder / "policy.yaml"))
-    pipeline.to_review(run)
-    return run
+def run(folder: Path) -> Iterator[Run]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANONYMIZE_KEY", KEY)
+        run = Run.open(load(folder / "policy.yaml"))
+        pipeline.to_review(run)
+    yield run
+    run.close()
 
 
 def page_data(page: Path) -> dict[str, Any]:
