@@ -76,11 +76,12 @@ class _Look:
 
     def against(self, finding: Finding) -> str:
         """Why a finding goes; empty where it stays."""
+        weak = finding.kind is Kind.NAME and finding.score < 0.8
         if finding.detector not in _UNSURE:
-            return ""
+            return "part of a phrase that names nobody" if weak and self._in_phrase(finding) else ""
         text, found = self.text, self.text[finding.start : finding.end]
         words = [word.lower() for word in _TOKEN.findall(found)]
-        if any(start <= finding.start and finding.end <= end for start, end in self._phrases):
+        if self._in_phrase(finding):
             return "part of a phrase that names nobody"
         if self._eponym(finding, words):
             return "an eponym: a disease, a sign, a device"
@@ -93,6 +94,9 @@ class _Look:
             return "" if named else "all of its words are of the language or the clinic"
         safe = not found[:1].isupper() or all(_safe(word) for word in words)
         return "all of its words are of the language or the clinic" if safe else ""
+
+    def _in_phrase(self, finding: Finding) -> bool:
+        return any(start <= finding.start and finding.end <= end for start, end in self._phrases)
 
     def _eponym(self, finding: Finding, words: Sequence[str]) -> bool:
         """Whether a person's name stands for something else here."""
@@ -232,7 +236,7 @@ def _begins(text: str, position: int) -> bool:
 
 
 def merge(text: str, findings: Sequence[Finding]) -> list[Finding]:
-    """Overlapping findings become one, of the kind of the surest (then longest) among them; names that only a blank divides become one."""
+    """Overlapping findings become one, of the kind of the longest (then surest) among them; names that only a blank divides become one."""
     merged: list[Finding] = []
     best: list[Finding] = []
     for finding in sorted(findings, key=lambda f: (f.start, -f.end)):
@@ -242,7 +246,7 @@ def merge(text: str, findings: Sequence[Finding]) -> list[Finding]:
             merged.append(finding)
             best.append(finding)
             continue
-        surest = max(best[-1], finding, key=lambda f: (f.score, f.end - f.start))
+        surest = max(best[-1], finding, key=lambda f: (f.end - f.start, f.score))
         names = last.detector if finding.detector in last.detector.split("+") else f"{last.detector}+{finding.detector}"
         merged[-1] = Finding(surest.kind, last.start, max(last.end, finding.end), max(last.score, finding.score), names, surest.reason)
         best[-1] = surest

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import regex
 
 from anonymize.detect.base import Finding
-from anonymize.detect.words import is_common, is_name, lines
+from anonymize.detect.words import eponyms, is_common, is_name, lines
 from anonymize.policy.model import Kind
 
 _TOKEN = regex.compile(r"[\p{L}\p{M}\p{N}]+(?:['’\-.][\p{L}\p{M}\p{N}]+)*")
@@ -183,6 +183,6 @@ def _takes(text: str, tokens: list[_Part], index: int) -> bool:
 def _joined(text: str, left: _Part, right: _Part) -> bool:
     """Whether nothing but a comma, an abbreviation's point or a line's end divides two tokens."""
     gap = text[left.end : right.start]
-    if "." in gap and len(left.word) > 4 and not _STREET.fullmatch(left.word):
+    if "." in gap and (left.word[0].isdigit() or len(left.word) > 4) and not _STREET.fullmatch(left.word):
         return False
     return len(gap) <= 12 and _GAP.fullmatch(gap) is not None

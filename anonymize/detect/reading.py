@@ -35,7 +35,7 @@ _FLOW = regex.compile(
 )
 _WORD = regex.compile(r"[\p{L}]+(?:'[\p{L}]+)*")
 #: A word that is no part of a code.
-_ALONE = regex.compile(r"(?<![\p{N}]|[\p{N}]-)[\p{L}]+(?:'[\p{L}]+)*(?!-?\p{N})")
+_ALONE = regex.compile(r"(?<![\p{L}\p{N}]|\p{N}-)[\p{L}]+(?:'[\p{L}]+)*+(?!\p{L}|-?\p{N})")
 _CODE = regex.compile(r"(?<![\p{L}\p{N}])(?=[\p{L}\p{N}-]*\p{L})(?=(?:[\p{L}-]*\p{N}){3})[\p{L}\p{N}-]{4,}")
 #: Where a line in capitals says that a name stands, words are names.
 _NAMED = regex.compile(

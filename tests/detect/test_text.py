@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from anonymize.detect.base import Finding, Identifier
 from anonymize.detect.decide import decide
@@ -85,6 +86,20 @@ def test_what_is_found(text: str, kind: str, phi: str) -> None:
     ],
 )
 def test_the_medicine_stays(text: str) -> None:
+    assert scrubbed(text) == text
+
+
+CASES = YAML(typ="safe").load((Path(__file__).parent / "cases.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("kind", "text", "phi"), [(kind, *case) for kind, cases in CASES["found"].items() for case in cases])
+def test_spec_cases_are_found(kind: str, text: str, phi: str) -> None:
+    hits = found(text)
+    assert any(k == kind and phi in words for k, words in hits), hits
+
+
+@pytest.mark.parametrize("text", CASES["kept"])
+def test_spec_cases_stay(text: str) -> None:
     assert scrubbed(text) == text
 
 
