@@ -118,7 +118,7 @@ def _anchor(text: str, tokens: list[_Part], index: int) -> bool:
             named = [t.word for t in tokens[index + 1 : run]]
             return (
                 all(len(word) > 2 or word.lower() in _JOINERS for word in named)
-                and any(not is_common(word) and len(word) > 3 for word in named)
+                and any(not is_common(word) and len(word) > 3 and word.lower() not in eponyms() for word in named)
                 and (len(tokens[index].word) > 1 or named[0][0].isupper())
             )
         if part[0].isupper() and _STREET.fullmatch(part) and (run > index + 1 or not is_common(part) or part.lower() in ("via", "rue", "calle")):
