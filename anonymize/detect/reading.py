@@ -60,7 +60,12 @@ _PLACED = regex.compile(
 #: A word in small letters behind a given name, where a family name would end.
 _SURNAME = regex.compile(
     r"(?P<before>\b(?P<given>\p{Lu}\p{Ll}+) (?:\p{Lu}\.? )?)(?P<family>\p{Ll}{2,})"
-    r"(?=[,(;:\n|/.]|$| (?:is|was|has|had|denies|reports|states|can|presents|called|asked|MD|RN|DO|NP|PA|LCSW|at|on)\b)"
+    r"(?=[,(;:\n|/.]|$| \d| (?:is|was|has|had|denies|reports|states|can|presents|called|asked|MD|RN|DO|NP|PA|LCSW|at|on)\b)"
+)
+#: Two words before a degree.
+_DEGREED = regex.compile(
+    r"(?i)(?<![\p{L}'-])(?P<given>[\p{L}]{2,}) (?P<between>(?:\p{L}\.? )?)(?P<family>[\p{L}]{2,})"
+    r"(?=(?:,? (?:md|rn|np|pa-c|pa|m\.d\.|d\.o\.|lcsw|crna|pharmd|aprn|lpn|dpt)|, do)\b)"
 )
 _INITIAL = regex.compile(r"(?<![\p{L}\d])[a-z](?=\.)")
 
@@ -132,7 +137,15 @@ def _worded(text: str, words: regex.Pattern[str], case: Callable[[str], str]) ->
 
 def _beside(text: str) -> str:
     """Words that are names by what stands beside them: `golden pines` before `manor`, `sweet` behind `Adam`."""
-    return _SURNAME.sub(_surname, _PLACED.sub(lambda match: match.group().title(), text))
+    placed = _PLACED.sub(lambda match: match.group().title(), text)
+    return _SURNAME.sub(_surname, _DEGREED.sub(_with_degree, placed))
+
+
+def _with_degree(match: regex.Match[str]) -> str:
+    given, between, family = match.group("given", "between", "family")
+    if all((is_name(word) or not is_common(word)) and word.lower() not in _PLAIN for word in (given, family)):
+        return f"{given.capitalize()} {between.upper()}{family.capitalize()}"
+    return match.group()
 
 
 def _surname(match: regex.Match[str]) -> str:
