@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from operator import le
@@ -57,15 +58,20 @@ class Verdict:
 class Judge:
     """Counts nodes; keeps small tables of classes to count coarser nodes from."""
 
-    def __init__(self, encoded: Encoded, settings: SearchSettings, *, whole: Encoded | None = None) -> None:
-        """whole: what models compare classes with, where `encoded` is a part of it."""
+    def __init__(self, encoded: Encoded, settings: SearchSettings) -> None:
         self.encoded, self.settings = encoded, settings
         self.marginals = encoded.marginals(encoded.leaf_rows())
         self.checks = 0
         self.weight = encoded.weight
         self._columns = np.arange(len(encoded.columns))
         self._small: list[Cells] = []
-        self._whole = (whole or encoded).histograms()
+        self._whole = encoded.histograms()
+
+    def of_part(self, part: Encoded) -> Judge:
+        """A judge of some of the tuples, who compares classes with the whole."""
+        other = copy.copy(self)
+        other.encoded, other._small = part, []
+        return other
 
     def verdict(self, node: Node) -> Verdict:
         """Count a node."""
@@ -83,12 +89,14 @@ class Judge:
         kept = float((self.marginals - own)[self._columns, list(node)].sum())
         return Verdict(node, kept + suppressed * self.weight, suppressed, barred, barred + least, lost)
 
-    def good(self, ids: np.ndarray, count: int, sizes: np.ndarray, cells: Cells | None = None) -> tuple[np.ndarray, np.ndarray, float]:
+    def good(
+        self, ids: np.ndarray, count: int, sizes: np.ndarray, cells: Cells | None = None, asked: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, float]:
         """bool (count), twice: the classes that pass what bars all finer nodes too, and those that pass everything; and how many records
-        of the former must be suppressed at any finer node."""
+        of the former must be suppressed at any finer node. asked: bool (count), where only some classes are to be judged."""
         cells = cells or self.encoded.cells
         least = 0.0
-        barring = sizes >= self.settings.k
+        barring = sizes >= self.settings.k if asked is None else (sizes >= self.settings.k) & asked
         good = barring
         for model in self.settings.models:
             passed, removed = self._sensitive(model, ids, count, good)

@@ -30,6 +30,8 @@ _SHRINK, _BATCH = 0.95, 500
 #: How much more than its node a class may cost to be taken now.
 _SLACK = 0.02
 _MOST_NODES = 30_000_000
+#: So many classes are tried for a tuple that is left over, the cheapest first.
+_TRIED = 64
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class Peeler:
 
     def __init__(self, encoded: Encoded, settings: SearchSettings) -> None:
         self.encoded, self.settings = encoded, settings
+        self.judge = Judge(encoded, settings)
         self.lowest, self.highest = bounds(encoded, settings)
         shape = [h - w + 1 for w, h in zip(self.lowest, self.highest, strict=True)]
         if np.prod([float(side) for side in shape]) > _MOST_NODES:
@@ -121,7 +124,7 @@ class Peeler:
             self._house(left)
         lost = int(self.encoded.cells.rows[self.place < 0].sum())
         if lost > int(self.settings.suppression * self.encoded.total + 1e-9):
-            raise AnonymizeError(unreachable(Judge(self.encoded, self.settings), self.highest))
+            raise AnonymizeError(unreachable(self.judge, self.highest))
 
     def _round(self, left: np.ndarray) -> np.ndarray:
         """Meet the next nodes in the order of their cost."""
@@ -152,28 +155,36 @@ class Peeler:
         return left[kept]
 
     def _met_one_by_one(self, left: np.ndarray, order: np.ndarray, costs: np.ndarray, stop: int) -> np.ndarray:
-        """As compiled, for models that look at sensitive values."""
+        """As compiled, for models that look at sensitive values. These are asked only of classes that hold k and are not too dear yet."""
+        from anonymize.privacy import kernels
+
+        part = _part(self.encoded, left)
         for number, cost in zip(order, costs, strict=True):
-            part = _part(self.encoded, left)
             if part.total <= stop:
                 break
-            node = tuple(int(level) for level in self.nodes[number])
-            ids, good = self._good(part, node)
-            first = np.unique(ids, return_index=True)[1]
-            codes = part.cells.codes[first]
-            own = part.losses[np.array(node, np.int64)[None, :], codes].sum(axis=1) if len(node) else np.zeros(len(first))
-            now = good & (own <= cost * (1 + _SLACK) + 1e-12)
-            waiting = good & ~now
-            self._later[number] = own[waiting].min() if waiting.any() else np.inf
-            self.place[left[now[ids]]] = number
-            left = left[~now[ids]]
             self.checks += 1
+            node = tuple(int(level) for level in self.nodes[number])
+            ids, count = part.classes(node)
+            sizes = part.sizes(ids, count)
+            large = np.flatnonzero(sizes >= self.settings.k)
+            first = kernels.first_of_each(ids, count)[large]
+            own = part.losses[self.nodes[number][None, :], part.cells.codes[first]].sum(axis=1)
+            cheap = own <= cost * (1 + _SLACK) + 1e-12
+            self._later[number] = own[~cheap].min(initial=np.inf)
+            if not cheap.any():
+                continue
+            asked = np.zeros(count, bool)
+            asked[large[cheap]] = True
+            now = self.judge.of_part(part).good(ids, count, sizes, asked=asked)[1][ids]
+            if now.any():
+                self.place[left[now]] = number
+                left = left[~now]
+                part = _part(self.encoded, left)
         return left
 
     def _good(self, part: Encoded, node: Node) -> tuple[np.ndarray, np.ndarray]:
         ids, count = part.classes(node)
-        judge = Judge(part, self.settings, whole=self.encoded)
-        return ids, judge.good(ids, count, part.sizes(ids, count))[1]
+        return ids, self.judge.of_part(part).good(ids, count, part.sizes(ids, count))[1]
 
     def _too_wide(self) -> bool:
         return float(np.prod([float(max(w)) for w in self.encoded.widths])) >= 2.0**62
@@ -187,33 +198,31 @@ class Peeler:
 
     def _house(self, left: np.ndarray) -> None:
         """Each tuple that is left goes to the class that it makes coarser at the least cost, if that class still holds."""
-        same = _part(self.encoded, left).classes((0,) * len(self.highest))[0]
-        for tuple_ in range(int(same.max()) + 1):
-            members = left[same == tuple_]
-            for class_, node in self._hosts(members[0]):
-                if self._holds(np.concatenate([class_, members]), node):
-                    together = np.concatenate([class_, members])
-                    self.levels[together] = node
-                    self.place[together] = 0
-                    break
+        from anonymize.privacy import peeling
 
-    def _hosts(self, newcomer: int) -> list[tuple[np.ndarray, Node]]:
-        """The classes published so far, and the node at which each would take a tuple in, the cheapest first."""
         published = np.flatnonzero(self.place >= 0)
-        ids, first = self._published_classes(published)
-        levels = self.levels[published[first]].copy()
-        codes = self.encoded.cells.codes
-        for c in range(levels.shape[1]):
-            ladder = self.encoded.groups[:, codes[newcomer, c]][None, :] == self.encoded.groups[:, codes[published[first], c]].T
-            meets = np.where(ladder.any(axis=1), ladder.argmax(axis=1), 1 << 20)
-            levels[:, c] = np.maximum(levels[:, c], meets)
-        able = np.flatnonzero((levels <= np.array(self.highest)).all(axis=1))
-        rows = np.bincount(ids, self.encoded.cells.rows[published], len(first))
-        before = self._loss_at(published[first], self.levels[published[first]])
-        after = self._loss_at(published[first][able], levels[able])
-        price = rows[able] * (after - before[able]) + after * self.encoded.cells.rows[newcomer]
-        chosen = able[np.argsort(price, kind="stable")[:64]]
-        return [(published[ids == h], tuple(int(level) for level in levels[h])) for h in chosen]
+        if not len(published):
+            return
+        e, hosts = self.encoded, _Hosts(self, published)
+        same = _part(e, left).classes((0,) * len(self.highest))[0]
+        newcomers = np.split(np.argsort(same, kind="stable"), np.flatnonzero(np.diff(np.sort(same))) + 1)
+        highest = np.array(self.highest, np.int64)
+        for newcomer in newcomers:
+            members = left[newcomer]
+            rows = int(e.cells.rows[members].sum())
+            found, levels = peeling.cheapest_hosts(
+                e.cells.codes[members[0]], rows, hosts.codes, hosts.levels, hosts.rows, hosts.costs, highest, e.groups, e.losses, _TRIED
+            )
+            for host, at in zip(found, levels, strict=True):
+                if self._sure or self._holds(np.concatenate([hosts.members(host), members]), tuple(at.tolist())):
+                    hosts.take_in(host, members, at, rows)
+                    break
+        hosts.settle()
+
+    @property
+    def _sure(self) -> bool:
+        """Whether a class that holds, holds with newcomers too: true of k and of each model whose failing goes down to parts."""
+        return self.settings.coarse
 
     def _published_classes(self, published: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The class of each published tuple, and each class's first: equal levels and equal groups."""
@@ -254,6 +263,40 @@ class Peeler:
         loss = total / max(e.total, 1) / max(e.weight, 1e-300)
         smallest = int(sizes[np.bincount(ids, rows, len(first)) > 0].min()) if rows.sum() else 0
         return LocalSolution(hierarchies, tuples, labels, shares, loss, smallest, len(first), lost, self.checks)
+
+
+class _Hosts:
+    """The published classes while newcomers are taken in. codes, levels: int64 (hosts, m), of a first tuple; rows: int64; costs: float64, a
+    record's loss."""
+
+    def __init__(self, peeler: Peeler, published: np.ndarray) -> None:
+        self._peeler, self._published = peeler, published
+        self._ids, first = peeler._published_classes(published)
+        self.codes = peeler.encoded.cells.codes[published[first]]
+        self.levels = peeler.levels[published[first]].copy()
+        self.rows = np.bincount(self._ids, peeler.encoded.cells.rows[published], len(first)).astype(np.int64)
+        self.costs = peeler._loss_at(published[first], self.levels)
+        self._new: dict[int, list[np.ndarray]] = {}
+
+    def members(self, host: int) -> np.ndarray:
+        """All tuples of a class."""
+        return np.concatenate([self._published[self._ids == host], *self._new.get(host, [])])
+
+    def take_in(self, host: int, members: np.ndarray, levels: np.ndarray, rows: int) -> None:
+        """Add tuples, and make the class as coarse as they need it."""
+        self._new.setdefault(int(host), []).append(members)
+        self.levels[host] = levels
+        self.rows[host] += rows
+        self.costs[host] = self._peeler.encoded.losses[levels, self.codes[host]].sum()
+
+    def settle(self) -> None:
+        """Write the classes' levels to all their tuples."""
+        changed = np.isin(self._ids, list(self._new))
+        self._peeler.levels[self._published[changed]] = self.levels[self._ids[changed]]
+        for host, parts in self._new.items():
+            for members in parts:
+                self._peeler.levels[members] = self.levels[host]
+                self._peeler.place[members] = 0
 
 
 def _part(encoded: Encoded, some: np.ndarray) -> Encoded:

@@ -99,3 +99,60 @@ def peel(
                     kept += 1
             left = left[:kept]
     return left.copy(), visited
+
+
+@njit(cache=True, nogil=True)
+def cheapest_hosts(
+    newcomer: np.ndarray,
+    newcomers: int,
+    codes: np.ndarray,
+    levels: np.ndarray,
+    rows: np.ndarray,
+    costs: np.ndarray,
+    highest: np.ndarray,
+    groups: np.ndarray,
+    losses: np.ndarray,
+    most: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The classes that take a tuple in at the least loss, the cheapest first, and the levels that each would have then.
+
+    newcomer: int32 (m), a tuple of `newcomers` records; codes, levels: (hosts, m), of each class; rows: int64, its records; costs: float64, a
+    record's loss; highest: int64 (m). At most `most`; fewer where others would have to be coarser than `highest`.
+    """
+    hosts, m = codes.shape
+    found, prices = np.empty(most, np.int64), np.empty(most)
+    count = 0
+    for h in range(hosts):
+        after = 0.0
+        able = True
+        for c in range(m):
+            level = levels[h, c]
+            while level <= highest[c] and groups[level, newcomer[c]] != groups[level, codes[h, c]]:
+                level += 1
+            if level > highest[c]:
+                able = False
+                break
+            after += losses[level, codes[h, c]]
+            if count == most and rows[h] * (after - costs[h]) + after * newcomers >= prices[most - 1]:
+                able = False
+                break
+        if not able:
+            continue
+        price = rows[h] * (after - costs[h]) + after * newcomers
+        if count == most and price >= prices[most - 1]:
+            continue
+        j = count if count < most else most - 1
+        while j > 0 and prices[j - 1] > price:
+            found[j], prices[j] = found[j - 1], prices[j - 1]
+            j -= 1
+        found[j], prices[j] = h, price
+        count = min(count + 1, most)
+    met = np.empty((count, m), np.int64)
+    for j in range(count):
+        h = found[j]
+        for c in range(m):
+            level = levels[h, c]
+            while groups[level, newcomer[c]] != groups[level, codes[h, c]]:
+                level += 1
+            met[j, c] = level
+    return found[:count].copy(), met

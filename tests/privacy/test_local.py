@@ -89,6 +89,24 @@ def test_a_model_beside_k_holds_in_every_class(drawn: tuple[list[Row], list[str]
     assert classes or len(set(values)) < 2 or len(rows) < 2
 
 
+def test_a_part_of_one_illness_alone_is_taken_in_by_the_others() -> None:
+    """Those in one ZIP code all have one illness, so that no class of theirs alone has two."""
+    rows: list[Row] = [(str(n % 90), "02139", "FM"[n % 2]) for n in range(400)] + [(str(n % 90), "59001", "FM"[n % 2]) for n in range(200)]
+    values = ["a"] * 400 + ["a", "b", "c"] * 66 + ["b", "c"]
+    counted = Counter(zip(rows, values, strict=True))
+    columns = list(zip(*(row for row, _ in counted), strict=True))
+    named = {name: pa.array(column, pa.string()) for name, column in zip(HIERARCHIES, columns, strict=True)}
+    table = pa.table({**named, "illness": [value for _, value in counted], "subjects": pa.array(counted.values(), pa.int64())})
+    solution = recode_locally(table, HIERARCHIES, SearchSettings(k=3, suppression=0, models=(DistinctL("illness", 2),)))
+    classes: dict[tuple[object, ...], set[str]] = defaultdict(set)
+    for row, value in zip(applied(solution, rows), values, strict=True):
+        assert not row["__suppressed"]
+        classes[tuple(row[name] for name in HIERARCHIES)].add(value)
+    assert all(len(illnesses) >= 2 for illnesses in classes.values())
+    assert solution.loss < 0.9
+    assert len(classes) > 10
+
+
 def test_a_tuple_that_the_search_has_not_seen_is_suppressed() -> None:
     solution = recode_locally(tally([("3", "02139", "F")] * 3), HIERARCHIES, SearchSettings(k=2, suppression=0))
     out = applied(solution, [("70", "59001", "M"), ("3", "02139", "F")])
