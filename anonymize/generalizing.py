@@ -25,12 +25,15 @@ if TYPE_CHECKING:
     from anonymize.recount import Wanted
 
 _WHOSE = "__subject"
+#: Utility is measured over so many tuples of the tally at the most.
+_MOST_MEASURED = 200_000
 
 
 @dataclass(frozen=True)
 class Asked:
     """What `generalize` shall do. l, t: as in `parse_l` and `parse_t`; keep, drop: columns that leave as they are, and that do not leave;
-    subject: the column that says whose a row is: k then counts subjects; weights: how much a column's loss counts."""
+    subject: the column that says whose a row is: k then counts subjects; weights: how much a column's loss counts; exact: quasi-identifiers that
+    are not made coarser; seconds: after so long the best so far is taken (0: the best there is)."""
 
     hierarchies: Path
     k: int = 5
@@ -43,6 +46,8 @@ class Asked:
     drop: tuple[str, ...] = ()
     subject: str | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
+    exact: tuple[str, ...] = ()
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class Report:
     mode: str
     asked: dict[str, Any]
     levels: dict[str, Any]
+    utility: dict[str, Any]
     seconds: dict[str, float]
     recount: dict[str, Any]
 
@@ -93,6 +99,7 @@ def generalize(source: Path, target: Path, asked: Asked, say: Callable[[str], No
     counted = time.perf_counter()
     settings = _settings(asked, models)
     solution = (recode_locally if asked.mode == "local" else search)(tally, quasi, settings, subject=_WHOSE if asked.subject else None)
+    utility = _utility(solution, tally, asked)
     stay = _suppressed_may_stay(solution, tally, settings, bool(asked.subject))
     searched = time.perf_counter()
     say(f"k = {solution.k} in {solution.classes:,} classes, loss {solution.loss:.4f}, {solution.suppressed:,} rows suppressed")
@@ -120,6 +127,7 @@ def generalize(source: Path, target: Path, asked: Asked, say: Callable[[str], No
         mode=asked.mode,
         asked={"k": asked.k, "l": list(asked.l), "t": list(asked.t), "suppression": asked.suppression},
         levels=dict(solution.counts()["levels"]),
+        utility=utility,
         seconds={name: round(span, 3) for name, span in spans.items()},
         recount=asdict(found),
     )
@@ -134,7 +142,7 @@ def _hierarchies(file: FlatFile, asked: Asked, sensitive: list[str]) -> dict[str
 
     if not asked.hierarchies.is_dir():
         raise InputError(f"{asked.hierarchies}: no such folder of hierarchies")
-    for name in (*asked.keep, *asked.drop, *sensitive, *asked.weights, *((asked.subject,) if asked.subject else ())):
+    for name in (*asked.keep, *asked.drop, *sensitive, *asked.weights, *asked.exact, *((asked.subject,) if asked.subject else ())):
         if name not in file.columns:
             raise InputError(f"{file.path}: no column '{name}'. It has: {', '.join(file.columns)}")
     others = {*asked.keep, *asked.drop} | ({asked.subject} if asked.subject else set())
@@ -277,7 +285,8 @@ def _fitted(models: list[Model], tally: pa.Table, hierarchies: Mapping[str, CsvH
 def _settings(asked: Asked, models: list[Model]) -> SearchSettings:
     from anonymize.privacy import SearchSettings
 
-    return SearchSettings(k=asked.k, suppression=asked.suppression, models=tuple(models), weights=asked.weights)
+    exact = dict.fromkeys(asked.exact, 0)
+    return SearchSettings(asked.k, asked.suppression, asked.weights, {}, exact, tuple(models), seconds=asked.seconds)
 
 
 def _suppressed_may_stay(solution: Solution | LocalSolution, tally: pa.Table, settings: SearchSettings, subjects: bool) -> bool:
@@ -314,6 +323,43 @@ def _suppressed_may_stay(solution: Solution | LocalSolution, tally: pa.Table, se
         if not model.holds(counts[0][None, :], counts[1])[0]:
             return False
     return True
+
+
+def _utility(solution: Solution | LocalSolution, tally: pa.Table, asked: Asked) -> dict[str, Any]:
+    """What is left: by column the share of its precision (1 - loss) and of its information (entropy), suppressed cells having none; the
+    chance that a pair of rows cannot be told apart (discernibility), and rows a class over k. Of very many tuples the first stand for all."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from anonymize.privacy.risk import Sizes, average_class, discernibility, entropy_left
+    from anonymize.privacy.solution import SUPPRESSED
+
+    some = tally.slice(0, _MOST_MEASURED)
+    out = pa.Table.from_batches([solution.apply(batch) for batch in some.to_batches()])
+    rows, off = some["subjects"].to_numpy(), out[SUPPRESSED].to_numpy(zero_copy_only=False)
+    entropy = {}
+    for name in solution.hierarchies:
+        shown = pc.if_else(out[SUPPRESSED], "*", out[name])
+        entropy[name] = round(entropy_left(_numbers(some[name]), _numbers(shown), rows), 4)
+    names = list(solution.hierarchies)
+    kept = out.select(names).append_column("rows", pa.array(rows)).filter(pa.array(~off))
+    sizes, counts = np.unique(kept.group_by(names).aggregate([("rows", "sum")])["rows_sum"].to_numpy(), return_counts=True)
+    held = Sizes(sizes, counts)
+    return {
+        "granularity": round(1 - solution.loss, 6),
+        "entropy": entropy,
+        "discernibility": round(discernibility(held, int(rows[off].sum())), 6),
+        "average_class": round(average_class(held, asked.k), 3),
+    }
+
+
+def _numbers(column: pa.ChunkedArray) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    texts = column.cast(pa.string()).combine_chunks()
+    return pc.dictionary_encode(texts, null_encoding="encode").indices.to_numpy(zero_copy_only=False)
 
 
 # ------------------------------------------------------------------------------------------------------------- written and recounted
@@ -405,6 +451,8 @@ def _recounted(file: FlatFile, partial: Path, quasi: Mapping[str, CsvHierarchy],
 @click.option("--drop", multiple=True, metavar="COLUMN", help="A column that does not leave.")
 @click.option("--subject", metavar="COLUMN", help="Whose a row is: k counts subjects. The column does not leave, unless kept.")
 @click.option("--weight", multiple=True, metavar="COLUMN:W", help="How much a column's loss counts; default 1.")
+@click.option("--exact", multiple=True, metavar="COLUMN", help="A quasi-identifier that is not made coarser.")
+@click.option("--seconds", default=0.0, help="After so long the best so far is taken; 0: the best there is.")
 @click.option("--report", type=click.Path(path_type=Path), metavar="R.json", help="Write what was done.")
 def generalize_command(source: Path, target: Path, k: str, report: Path | None, weight: tuple[str, ...], **options: Any) -> None:
     """Generalize a CSV or Parquet file until no row stands alone in it.

@@ -168,6 +168,24 @@ def test_k_counts_subjects_where_they_are_named(tmp_path: Path, ladders: Path) -
     assert done.k == 7
 
 
+def test_a_column_that_must_stay_exact_does(tmp_path: Path, ladders: Path) -> None:
+    source = write(tmp_path / "in.csv", some_rows())
+    plain = generalize(source, tmp_path / "out.csv", Asked(ladders, suppression=0))
+    exact = generalize(source, tmp_path / "exact.csv", Asked(ladders, suppression=0, exact=("illness",)))
+    assert [row["illness"] for row in read(tmp_path / "exact.csv")] == [row[2] for row in some_rows()]
+    assert exact.loss >= plain.loss
+    assert exact.utility["entropy"]["illness"] == 1
+    assert exact.utility["granularity"] == pytest.approx(1 - exact.loss, abs=1e-6)
+
+
+def test_utility_is_that_of_the_rows(tmp_path: Path, ladders: Path) -> None:
+    rows: Rows = [("20", "F", "flu")] * 6 + [("39", "M", "gout")] * 2
+    done = generalize(write(tmp_path / "in.csv", rows), tmp_path / "out.csv", Asked(ladders, k=3, suppression=0.25))
+    assert done.utility["discernibility"] == pytest.approx((36 + 2 * 8) / 64)
+    assert done.utility["average_class"] == 2
+    assert done.utility["entropy"] == {"age": 1, "sex": 1, "illness": 1}, "those who are gone can still be told from the others"
+
+
 def test_too_few_suppressed_rows_do_not_stand_together(tmp_path: Path, ladders: Path) -> None:
     rows: Rows = [("20", "F", "flu")] * 50 + [("39", "M", "gout")]
     done = generalize(write(tmp_path / "in.csv", rows), tmp_path / "out.csv", Asked(ladders, k=5, suppression=0.05))
@@ -176,7 +194,7 @@ def test_too_few_suppressed_rows_do_not_stand_together(tmp_path: Path, ladders: 
 
 
 def test_a_quoted_cell_arrives_as_it_was(tmp_path: Path, ladders: Path) -> None:
-    text = 'age,sex,illness,note\n' + '20,F,flu,"a, ""b""\nc"\n' * 6
+    text = "age,sex,illness,note\n" + '20,F,flu,"a, ""b""\nc"\n' * 6
     (tmp_path / "in.csv").write_text(text)
     generalize(tmp_path / "in.csv", tmp_path / "out.csv", Asked(ladders, keep=("note",)))
     assert (tmp_path / "out.csv").read_text() == text
