@@ -45,6 +45,8 @@ def ladders(policy: Policy, table: str, models: Iterable[Model]) -> dict[str, Hi
 
 def problems(policy: Policy) -> Iterator[tuple[tuple[str, ...], str]]:
     """What a policy asks of sensitive values and cannot be honoured: where it stands, and what is wrong."""
+    if policy.privacy.within is not None:
+        yield from ((("privacy", "within"), what) for what in _within_problems(policy, *policy.privacy.within.split(":")))
     for name, texts in (("l", policy.privacy.l), ("t", policy.privacy.t)):
         for text in texts:
             try:
@@ -79,6 +81,21 @@ def problems(policy: Policy) -> Iterator[tuple[tuple[str, ...], str]]:
                             ("tables", table, "columns", model.column),
                             f"hierarchical t-closeness of '{model.column}' needs a hierarchy in its rule",
                         )
+
+
+def _within_problems(policy: Policy, column: str, level: str = "0") -> Iterator[str]:
+    if policy.privacy.mode == "local":
+        yield "'within' parts a table for 'mode: optimal'; 'mode: local' is finer than any parting"
+    if policy.privacy.t:
+        yield "t-closeness compares each class with the whole table, and cannot be asked of parts of it"
+    rules = [rule for table in policy.tables.values() for name, rule in table.columns.items() if (rule.rename or name) == column]
+    quasi = [rule for rule in rules if rule.role is Role.QUASI]
+    if not quasi:
+        yield f"no table has a quasi-identifier '{column}'"
+    for rule in quasi:
+        levels = build(rule.hierarchy or "flat", policy.file.parent).levels
+        if int(level) >= len(levels) - 1:
+            yield f"'{column}' has levels 0 ({levels[0]}) to {len(levels) - 2} ({levels[-2]}) to part a table by"
 
 
 def fit(models: Iterable[Model], tally: pa.Table, hierarchies: Mapping[str, Hierarchy]) -> list[Model]:

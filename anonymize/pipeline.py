@@ -25,7 +25,17 @@ from anonymize.errors import AnonymizeError, GateFailed, ReviewMissing
 from anonymize.hierarchies import Hierarchy, build
 from anonymize.judging import differences_gate, events_gate, expectations_gate, k_gate, leak_gate, models_gate, risks
 from anonymize.policy.model import Method, Policy, Role, Rule
-from anonymize.privacy import EventSolution, LocalSolution, SearchSettings, Solution, recode_locally, search, search_events
+from anonymize.privacy import (
+    EventSolution,
+    LocalSolution,
+    PartsSolution,
+    SearchSettings,
+    Solution,
+    recode_locally,
+    search,
+    search_events,
+    search_parts,
+)
 from anonymize.privacy.events import DEMOGRAPHICS, Demographics, as_one_text
 from anonymize.privacy.models import columns_of
 from anonymize.publish import prepare, published_schema
@@ -250,13 +260,16 @@ def _generalize(run: Run, table: str) -> Counts:
     return {"rows_in": before["rows"], "rows": written.rows, "held_back": held_back, "suppressed": suppressed, **solution.counts()}
 
 
-def _search(run: Run, table: str, known: Table) -> Solution | LocalSolution | EventSolution:
+def _search(run: Run, table: str, known: Table) -> Solution | LocalSolution | EventSolution | PartsSolution:
     """The least loss that holds k. Where a subject has one row, classes add up; where it may have several, the pairs of class and subject
     are needed, since a subject counts once however many of its rows fall together."""
     tally, hierarchies, settings, subject = searchable(run, table, known)
     privacy = run.policy.privacy
     if subject and privacy.events:
         return search_events(tally, hierarchies, settings, privacy.events, subject=subject, before=_events_before(run, table))
+    column, _, level = (privacy.within or "").partition(":")
+    if column in hierarchies and privacy.mode == "optimal":
+        return search_parts(tally, hierarchies, settings, column, int(level or 0), subject=subject)
     find = recode_locally if privacy.mode == "local" else search
     return find(tally, hierarchies, settings, subject=subject)
 

@@ -309,6 +309,8 @@ class Privacy(Checked):
     stops the release where fewer than k share a change."""
     mode: Literal["optimal", "local"] = "optimal"
     """`optimal`: each column has one level throughout a table; `local`: each record keeps what its own surroundings allow."""
+    within: Annotated[str, Field(pattern=r"^[^:]+(:[0-9]+)?$")] | None = None
+    """A quasi-identifier and its level (default 0) by whose values a table is parted: with `optimal`, each part has its own levels."""
 
     @property
     def events(self) -> int:

@@ -1,9 +1,20 @@
 """Tally of quasi-identifiers -> search for the best generalization -> risk figures. Pure: knows no file, no database."""
 
+from anonymize.privacy.between import PartsSolution, search_parts
 from anonymize.privacy.events import EventSolution, search_events
 from anonymize.privacy.judge import SearchSettings
 from anonymize.privacy.local import LocalSolution, recode_locally
 from anonymize.privacy.search import search
 from anonymize.privacy.solution import Solution
 
-__all__ = ["EventSolution", "LocalSolution", "SearchSettings", "Solution", "recode_locally", "search", "search_events"]
+__all__ = [
+    "EventSolution",
+    "LocalSolution",
+    "PartsSolution",
+    "SearchSettings",
+    "Solution",
+    "recode_locally",
+    "search",
+    "search_events",
+    "search_parts",
+]
