@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from anonymize.privacy.compiled import compiled
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def stride_groups(groups: np.ndarray, starts: np.ndarray, node: np.ndarray, strides: np.ndarray) -> np.ndarray:
     """int64 (leaves): each leaf's group at its column's level in a node, times the column's stride (0: the column is left out).
 
@@ -20,7 +21,7 @@ def stride_groups(groups: np.ndarray, starts: np.ndarray, node: np.ndarray, stri
     return steps
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def cheapest_path(bounds: np.ndarray, strides: np.ndarray, extents: np.ndarray, place: np.ndarray) -> np.ndarray:
     """int64 (steps, m): from a place of an array to its end, each step along the axis whose next bound is the least.
 
@@ -46,7 +47,7 @@ def cheapest_path(bounds: np.ndarray, strides: np.ndarray, extents: np.ndarray, 
     return path
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def loss_of_leaves(losses: np.ndarray, starts: np.ndarray, leaves: np.ndarray, at: np.ndarray) -> np.ndarray:
     """float64 (m, levels): what some records, given by leaf, lose in each column at each level; under `at` as much as there.
 
@@ -62,7 +63,7 @@ def loss_of_leaves(losses: np.ndarray, starts: np.ndarray, leaves: np.ndarray, a
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def number_classes(codes: np.ndarray, steps: np.ndarray, prior: np.ndarray, width: int, space: int, ids: np.ndarray) -> int:
     """Number the classes of n tuples from 0, in the order in which they are met; returns how many there are.
 
@@ -113,7 +114,7 @@ def number_classes(codes: np.ndarray, steps: np.ndarray, prior: np.ndarray, widt
     return count
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def add_up(ids: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
     """int64 (count): the sum of the weights of each class."""
     total = np.zeros(count, np.int64)
@@ -122,7 +123,7 @@ def add_up(ids: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def count_distinct(ids: np.ndarray, subjects: np.ndarray, count: int) -> np.ndarray:
     """int64 (count): the distinct subjects of each class. subjects: int32 (n), sorted, so that a subject's tuples follow each other."""
     total = np.zeros(count, np.int64)
@@ -134,7 +135,7 @@ def count_distinct(ids: np.ndarray, subjects: np.ndarray, count: int) -> np.ndar
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def histogram(
     ids: np.ndarray, places: np.ndarray, values: np.ndarray, weights: np.ndarray, subjects: np.ndarray, count: int, width: int
 ) -> np.ndarray:
@@ -157,7 +158,7 @@ def histogram(
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def lost_leaves(codes: np.ndarray, ids: np.ndarray, good: np.ndarray, rows: np.ndarray, leaves: int) -> tuple[np.ndarray, np.int64]:
     """The records of each leaf that stand in classes that are not good, int64 (leaves), and their number."""
     lost = np.zeros(leaves, np.int64)
@@ -170,7 +171,7 @@ def lost_leaves(codes: np.ndarray, ids: np.ndarray, good: np.ndarray, rows: np.n
     return lost, total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def first_of_each(ids: np.ndarray, count: int) -> np.ndarray:
     """int64 (count): the position of each class's first tuple."""
     first = np.empty(count, np.int64)
@@ -182,7 +183,7 @@ def first_of_each(ids: np.ndarray, count: int) -> np.ndarray:
     return first
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def first_of_each_pair(ids: np.ndarray, subjects: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The positions of the first tuple of each pair of class and subject (sorted), in order; and each tuple's pair, int32 (n)."""
     last = np.full(count, -1, np.int32)

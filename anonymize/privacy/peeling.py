@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from anonymize.privacy.compiled import compiled
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def peel(
     codes: np.ndarray,
     rows: np.ndarray,
@@ -101,7 +102,7 @@ def peel(
     return left.copy(), visited
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def cheapest_hosts(
     newcomer: np.ndarray,
     newcomers: int,
