@@ -194,9 +194,11 @@ def risks(run: Run, staged: dict[str, Staged]) -> dict[str, Any]:
     """The risk of each table with quasi-identifiers, from the files as written."""
     found = {}
     for table, one in staged.items():
-        quasi = quasi_columns(rules_of(run, table))
+        rules = rules_of(run, table)
+        quasi, sensitive = quasi_columns(rules), [name for name, rule in rules.items() if rule.role is Role.SENSITIVE]
         if quasi:
-            found[table] = measure(one.files(one.data), quasi, subjects=one.files(one.subjects), threshold=1 / run.policy.privacy.k)
+            threshold = 1 / run.policy.privacy.k
+            found[table] = measure(one.files(one.data), quasi, subjects=one.files(one.subjects), threshold=threshold, sensitive=sensitive)
     return found
 
 

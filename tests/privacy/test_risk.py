@@ -120,6 +120,12 @@ def test_a_single_column_is_measured(tmp_path: Path) -> None:
     assert measure([tmp_path / "f.parquet"], ["a"])["drivers"] == {"a": pytest.approx(1 / 3, abs=1e-6)}
 
 
+def test_what_a_class_of_one_value_tells(tmp_path: Path) -> None:
+    rows = {"a": ["x", "x", "x", "y", "y", "z"], "s": ["1", "1", "1", "1", "2", None], "who": ["p", "p", "q", "r", "s", "t"]}
+    pq.write_table(pa.table(rows), tmp_path / "f.parquet")
+    assert measure([tmp_path / "f.parquet"], ["a"], subjects="who", sensitive=["s"])["told"] == {"s": pytest.approx(2 / 5)}
+
+
 def test_the_command_tells_it(tmp_path: Path) -> None:
     (tmp_path / "f.csv").write_text("age;zip\n" + "20;1\n" * 9 + "21;2\n")
     done = CliRunner().invoke(cli, ["risk", str(tmp_path / "f.csv"), "--report", str(tmp_path / "r.json")], catch_exceptions=False)
