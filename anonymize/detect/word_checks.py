@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import regex
 
+from anonymize.detect.places import HEADS, TAILS
 from anonymize.detect.suspects import is_derived
 from anonymize.detect.words import first_names, is_common, is_name, last_names, lines
 
@@ -16,6 +17,7 @@ _OF_EVERY_HOSPITAL = frozenset(lines("hospital-words"))
 #: What stands before `of` and a name in medicine: `Circle of Willis`.
 _EPONYM_HEAD = regex.compile(rf"(?i)\b(?:{'|'.join(lines('anatomy-of'))})\Z")
 _PLACES = frozenset(line.lower() for line in lines("places") if " " not in line)
+_DEGREES = frozenset(lines("degrees"))
 _ABBREVIATIONS = frozenset(lines("abbreviations"))
 
 
@@ -118,6 +120,22 @@ def _city_state(found: str) -> bool:
     return _nameable(found.rsplit(" ", 1)[0])
 
 
+def _city_and_state(found: str) -> bool:
+    """No person with a degree: `Rose Lee, MD` is one, `Baltimore, MD` is none."""
+    city, _, state = found.rpartition(",")
+    if state.strip().lower() not in _DEGREES or city.lower() in _PLACES:
+        return True
+    words = _words(city)
+    placed = any(word.lower() in HEADS or word.lower() in TAILS for word in words)
+    return placed or not (words and all(is_name(word) or not is_common(word) for word in words))
+
+
+def _not_signed(found: str) -> bool:
+    """No given name begins it: `from Rose Lee, MD`."""
+    words = _words(found)
+    return len(words) < 3 or words[0].lower() not in first_names() or words[0].lower() in HEADS
+
+
 def _of_a_place(found: str) -> bool:
     """`Mercy of Calshanton`: what stands behind `of` is no word of the language, and what stands before is written as a name."""
     before, _, after = found.replace(" at ", " of ").replace(" in ", " of ").rpartition(" of ")
@@ -140,6 +158,8 @@ WORD_CHECKS: dict[str, Callable[[str], bool]] = {
     "unlisted": _unlisted,
     "unknown-letters": _unknown_letters,
     "city-state": _city_state,
+    "city-and-state": _city_and_state,
+    "not-signed": _not_signed,
     "of-a-place": _of_a_place,
     "not-abbreviation": _not_abbreviation,
     "not-clinical-pair": _not_clinical_pair,
