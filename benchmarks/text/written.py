@@ -1,0 +1,36 @@
+"""Sixty clinical documents written by hand, their PHI marked as `[[LABEL|text]]` in `written.txt`; no rule and no maker stood behind them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+FILE = Path(__file__).with_name("written.txt")
+MARK = re.compile(r"\[\[([A-Z][A-Z_0-9]*)\|([^\[\]|]+)\]\]")
+
+
+def written(path: Path = FILE) -> list[dict[str, Any]]:
+    """The documents as `score` takes them: id, record, text and spans (offsets in code points of the text without marks).
+
+    A file is documents, each headed by a line `=== id | record as JSON`. Raises ValueError(document) where a bracket stands outside a mark.
+    """
+    documents = []
+    for part in re.split(r"(?m)^=== ", path.read_text(encoding="utf-8"))[1:]:
+        head, _, body = part.partition("\n")
+        name, _, record = head.partition(" | ")
+        text, spans = _unmarked(body.strip())
+        if "[[" in text or "]]" in text:
+            raise ValueError(f"{path.name}, document {name!r}: a bracket outside a mark; write [[LABEL|text]]")
+        documents.append({"id": name, "record": json.loads(record), "text": text, "spans": spans})
+    return documents
+
+
+def _unmarked(marked: str) -> tuple[str, list[dict[str, Any]]]:
+    text, spans, at = "", [], 0
+    for mark in MARK.finditer(marked):
+        text += marked[at : mark.start()]
+        spans.append({"start": len(text), "end": len(text) + len(mark[2]), "label": mark[1]})
+        text, at = text + mark[2], mark.end()
+    return text + marked[at:], spans
