@@ -1,4 +1,4 @@
-"""The sets of texts that are measured: two that stand in the data folder, and five that the maker writes."""
+"""The sets of texts that are measured: two that stand in the data folder, five that the maker writes, and one by hand."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks.text.maker import make
 from benchmarks.text.retold import retell
 from benchmarks.text.score import IGNORED
+from benchmarks.text.written import written
 
 Documents = list[dict[str, Any]]
 
@@ -52,6 +53,7 @@ SETS = {
         Set("natural", "made notes; new names; all forms as often as hospitals write them", lambda n, seed: make("natural", n, seed)),
         Set("retold", "the text of clin_dev with new PHI, forms as in natural", lambda n, seed: retell(_file("clin_dev.jsonl"), n, seed)),
         Set("questions", "clinicians' short questions, forms as in natural", lambda n, seed: make("natural", 2 * n, seed, ("question",))),
+        Set("written", "clinical documents of sixty kinds, written by hand without sight of rules or maker", lambda *_: written()),
         Set("general", "general sentences (presidio-research)", lambda *_: _file("presidio_research_v2.jsonl"), GENERAL),
     )
 }

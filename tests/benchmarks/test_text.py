@@ -20,7 +20,8 @@ from benchmarks.text.grammar import banks, kept_back, pick, pick_many, tokens, w
 from benchmarks.text.maker import Note, make
 from benchmarks.text.retold import retell
 from benchmarks.text.score import IGNORED, by_label, figures, intervals, score
-from benchmarks.text.sets import read_jsonl
+from benchmarks.text.sets import SETS, read_jsonl
+from benchmarks.text.written import FILE, written
 
 SEED = 11
 
@@ -268,3 +269,47 @@ def _reference(path: Path) -> Any:
 
 def test_notes_are_plain_json(dev: list[dict[str, Any]]) -> None:
     assert json.loads(json.dumps(dev)) == dev
+
+
+class TestWritten:
+    LABELS = frozenset("NAME DATE AGE_OVER_89 PHONE EMAIL ADDRESS LOCATION STATE ZIP HOSPITAL ORG ID URL IP ROOM".split()) | IGNORED
+    KEYS = frozenset("given family dob mrn phone address city state zip email relative insurance_id provider".split())
+
+    def test_is_a_set_of_sixty_documents(self) -> None:
+        documents = SETS["written"].read(3, 0)
+        assert len({document["id"] for document in documents}) == len(documents) == 60
+
+    def test_spans_are_exact(self) -> None:
+        for document in written():
+            end = 0
+            for span in document["spans"]:
+                inside = document["text"][span["start"] : span["end"]]
+                assert inside == inside.strip() != ""
+                assert span["start"] >= end
+                assert span["label"] in self.LABELS
+                end = span["end"]
+
+    def test_text_and_spans_give_back_the_file(self) -> None:
+        told = []
+        for document in written():
+            marked = document["text"]
+            for span in reversed(document["spans"]):
+                inside = f"[[{span['label']}|{marked[span['start'] : span['end']]}]]"
+                marked = marked[: span["start"]] + inside + marked[span["end"] :]
+            told.append(f"=== {document['id']} | {json.dumps(document['record'], ensure_ascii=False)}\n{marked}\n")
+        assert "".join(told) == FILE.read_text(encoding="utf-8")
+
+    def test_no_stray_bracket(self) -> None:
+        for document in written():
+            assert not re.search(r"\[\[|\]\]|\|", document["text"]), document["id"]
+
+    def test_records_have_known_keys(self) -> None:
+        for document in written():
+            assert document["record"]
+            assert set(document["record"]) <= self.KEYS
+
+    def test_a_bracket_outside_a_mark_is_told_by_document(self, tmp_path: Path) -> None:
+        path = tmp_path / "set.txt"
+        path.write_text("=== a | {}\nfine [[NAME|Ann]]\n=== b | {}\nhalf [[NAME|Ann]\n", encoding="utf-8")
+        with pytest.raises(ValueError, match="'b'"):
+            written(path)
