@@ -14,7 +14,7 @@ from anonymize.detect.words import eponyms, first_names, is_name, lines, safe_wo
 from anonymize.policy.model import Kind
 
 _TOKEN = regex.compile(r"[\p{L}\p{M}]+(?:['’][\p{L}]+)*(?:\p{N}+\b)?")
-_SMALL_BEFORE = regex.compile(r"\p{Ll}{2,},? \Z")
+_SMALL_BEFORE = regex.compile(r"(?:\p{Ll}{2,},?|w/|&|\+) \Z")
 _NO_NAME = frozenset(lines("sentence-beginners")) | frozenset(lines("capitalized-words"))
 _UNITS = frozenset(["mg", "ml", "kg", "mcg", "mmhg", "cm", "mm", "meq", "iu"])
 _VOWEL = regex.compile(r"(?i)[aeiouyàáâãäåèéêëìíîïòóôõöùúûüæøœ]")

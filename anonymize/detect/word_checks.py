@@ -120,6 +120,11 @@ def _city_state(found: str) -> bool:
     return _nameable(found.rsplit(" ", 1)[0])
 
 
+def _not_receptor(found: str) -> bool:
+    """Not a stain's result: `ER 0`."""
+    return found not in ("ER 0", "ER 1", "ER 2", "ER 3", "ED 50", "OR 1", "OR 2")
+
+
 def _city_and_state(found: str) -> bool:
     """No person with a degree: `Rose Lee, MD` is one, `Baltimore, MD` is none."""
     city, _, state = found.rpartition(",")
@@ -159,6 +164,7 @@ WORD_CHECKS: dict[str, Callable[[str], bool]] = {
     "unknown-letters": _unknown_letters,
     "city-state": _city_state,
     "city-and-state": _city_and_state,
+    "not-receptor": _not_receptor,
     "not-signed": _not_signed,
     "of-a-place": _of_a_place,
     "not-abbreviation": _not_abbreviation,
