@@ -17,6 +17,9 @@ _OF_EVERY_HOSPITAL = frozenset(lines("hospital-words"))
 #: What stands before `of` and a name in medicine: `Circle of Willis`.
 _EPONYM_HEAD = regex.compile(rf"(?i)\b(?:{'|'.join(lines('anatomy-of'))})\Z")
 _PLACES = frozenset(line.lower() for line in lines("places") if " " not in line)
+_STREETS = frozenset(lines("street-words")) | frozenset(
+    "blvd pkwy hwy trl trail cir ter pl loop alley heights crossing landing meadow meadows view village vista terrace parkway".split()
+)
 _DEGREES = frozenset(lines("degrees"))
 _ABBREVIATIONS = frozenset(lines("abbreviations"))
 
@@ -120,6 +123,12 @@ def _city_state(found: str) -> bool:
     return _nameable(found.rsplit(" ", 1)[0])
 
 
+def _street(found: str) -> bool:
+    """A street's name before a word for streets that is hardly ever another, or one that no list knows before `Neck`, `Point`, `Run` …"""
+    words = [word.lower() for word in _WORD.findall(found)]
+    return any(word.rstrip(".") in _STREETS for word in words[1:]) or any(not is_common(word) for word in words[:-1])
+
+
 def _not_receptor(found: str) -> bool:
     """Not a stain's result: `ER 0`."""
     return found not in ("ER 0", "ER 1", "ER 2", "ER 3", "ED 50", "OR 1", "OR 2")
@@ -165,6 +174,7 @@ WORD_CHECKS: dict[str, Callable[[str], bool]] = {
     "city-state": _city_state,
     "city-and-state": _city_and_state,
     "not-receptor": _not_receptor,
+    "street": _street,
     "not-signed": _not_signed,
     "of-a-place": _of_a_place,
     "not-abbreviation": _not_abbreviation,
