@@ -53,7 +53,7 @@ SETS = {
         Set("natural", "made notes; new names; all forms as often as hospitals write them", lambda n, seed: make("natural", n, seed)),
         Set("retold", "the text of clin_dev with new PHI, forms as in natural", lambda n, seed: retell(_file("clin_dev.jsonl"), n, seed)),
         Set("questions", "clinicians' short questions, forms as in natural", lambda n, seed: make("natural", 2 * n, seed, ("question",))),
-        Set("written", "clinical documents of sixty kinds, written by hand without sight of rules or maker", lambda *_: written()),
+        Set("written", "clinical documents of sixty kinds, by one writer, without sight of rules or maker", lambda *_: written()),
         Set("general", "general sentences (presidio-research)", lambda *_: _file("presidio_research_v2.jsonl"), GENERAL),
     )
 }
