@@ -8,7 +8,7 @@ import regex
 
 from anonymize.detect.places import HEADS, TAILS
 from anonymize.detect.suspects import is_derived
-from anonymize.detect.words import first_names, is_common, is_name, last_names, lines
+from anonymize.detect.words import first_names, is_common, is_drug, is_name, last_names, lines
 
 _WORD = regex.compile(r"[\p{L}\p{M}]+(?:['’\-][\p{L}\p{M}]+)*")
 _PARTICLES = frozenset("van von der den de la le el al bin da dos del di du mc mac o jr sr ii iii".split())
@@ -20,6 +20,7 @@ _PLACES = frozenset(line.lower() for line in lines("places") if " " not in line)
 _STREETS = frozenset(lines("street-words")) | frozenset(
     "blvd pkwy hwy trl trail cir ter pl loop alley heights crossing landing meadow meadows view village vista terrace parkway".split()
 )
+_MEDICINE = regex.compile(rf"(?i)(?:{'|'.join(lines('eponym-heads'))}|network|guidelines?|association|trial|study|criteria|therapy|program)")
 _DEGREES = frozenset(lines("degrees"))
 _ABBREVIATIONS = frozenset(lines("abbreviations"))
 
@@ -91,6 +92,13 @@ def _facility_name(found: str) -> bool:
     """Two words and more that are not those of every hospital, or one that is no word of the language."""
     words = [word for word in _words(found) if word.lower() not in _OF_EVERY_HOSPITAL and word.lower() not in _BEGINNERS]
     return any(not is_common(word) for word in words) or len(words) > 1
+
+
+def _no_medicine(found: str) -> bool:
+    """As `facility-name`, and not all words are drugs, nor the last one names a disease, a test or a device."""
+    words = [word.lower() for word in _words(found)]
+    medicine = all(is_drug(word) for word in words) or _MEDICINE.fullmatch(words[-1] if words else "") is not None
+    return not medicine and _facility_name(found)
 
 
 def _facility_rare(found: str) -> bool:
@@ -169,6 +177,7 @@ WORD_CHECKS: dict[str, Callable[[str], bool]] = {
     "facility": _facility,
     "facility-name": _facility_name,
     "facility-rare": _facility_rare,
+    "no-medicine": _no_medicine,
     "unlisted": _unlisted,
     "unknown-letters": _unknown_letters,
     "city-state": _city_state,

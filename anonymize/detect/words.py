@@ -93,6 +93,11 @@ def last_names() -> frozenset[str]:
     return _philter()["lastnames"]
 
 
+def is_drug(word: str) -> bool:
+    """Whether a word is part of a drug's name and of nobody's."""
+    return word.lower() in _drugs()
+
+
 def is_common(word: str) -> bool:
     """Whether a word is one of the language or the clinic, so that as a name it counts only where written as one."""
     lower = word.lower()
