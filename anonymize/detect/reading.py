@@ -130,28 +130,28 @@ def _worded(text: str, words: regex.Pattern[str], case: Callable[[str], str]) ->
     def cased(match: regex.Match[str]) -> str:
         word = match.group()
         within = any(start <= match.start() < end for start, end in named)
-        return word.capitalize() if within and word.lower() not in _KEPT and len(word) > 2 else case(word)
+        return _as_long(word.capitalize(), word) if within and word.lower() not in _KEPT and len(word) > 2 else case(word)
 
     return words.sub(cased, text)
 
 
 def _beside(text: str) -> str:
     """Words that are names by what stands beside them: `golden pines` before `manor`, `sweet` behind `Adam`."""
-    placed = _PLACED.sub(lambda match: match.group().title(), text)
+    placed = _PLACED.sub(lambda match: _as_long(match.group().title(), match.group()), text)
     return _SURNAME.sub(_surname, _DEGREED.sub(_with_degree, placed))
 
 
 def _with_degree(match: regex.Match[str]) -> str:
     given, between, family = match.group("given", "between", "family")
     if all((is_name(word) or not is_common(word)) and word.lower() not in _PLAIN for word in (given, family)):
-        return f"{given.capitalize()} {between.upper()}{family.capitalize()}"
+        return _as_long(f"{given.capitalize()} {between.upper()}{family.capitalize()}", match.group())
     return match.group()
 
 
 def _surname(match: regex.Match[str]) -> str:
     given, word = match.group("given").lower(), match.group("family")
     if given in first_names() and word in last_names() and word not in _PLAIN:
-        return match.group("before") + word.capitalize()
+        return _as_long(match.group("before") + word.capitalize(), match.group())
     return match.group()
 
 
@@ -169,16 +169,20 @@ def _from_capitals(word: str) -> str:
     if lower in _EVERYDAY and lower not in _TITLES:
         return lower
     if lower in _TITLES or lower in _PLACES:
-        return lower.capitalize()
+        return _as_long(lower.capitalize(), word)
     if len(word) > 2 and (not is_common(lower) or is_name(lower.removesuffix("'s"))):
         # Names that are words keep a capital alone, as they have at the head of a sentence: rules with cues decide.
-        return lower if is_common(lower) and lower in _PLAIN else lower.capitalize()
+        return lower if is_common(lower) and lower in _PLAIN else _as_long(lower.capitalize(), word)
     return lower if is_common(lower) else word
 
 
 def _upper(code: str) -> str:
-    upper = code.upper()
-    return upper if len(upper) == len(code) else code
+    return _as_long(code.upper(), code)
+
+
+def _as_long(changed: str, word: str) -> str:
+    """A word in another case, where that is as long: `ß` has no capital of one sign."""
+    return changed if len(changed) == len(word) else word
 
 
 @lru_cache(maxsize=50_000)
@@ -189,7 +193,7 @@ def _from_small(word: str) -> str:
     if word in _DEGREES:
         return word.upper()
     if word in _TITLES or word in _PLACES or (len(word) > 2 and not is_common(word)):
-        return word.capitalize()
+        return _as_long(word.capitalize(), word)
     return word
 
 

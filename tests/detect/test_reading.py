@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from anonymize.detect.base import Finding, Identifier
@@ -52,8 +52,11 @@ def test_a_name_with_combining_accents_is_found_whole() -> None:
     assert [text[f.start : f.end] for f in build(Text()).find([text])[0]] == ["Rene\u0301e Lindqvist"]
 
 
-@settings(max_examples=200, deadline=None)
-@given(ANY_TEXT | FRAGMENTS)
+@settings(max_examples=600, deadline=None)
+@example("DR ßAAAAAA")
+@example("seen by ŉade ßade, md at ßo clinic")
+@example("NAME: İBRAHIM ǰAKOB, MD")
+@given(ANY_TEXT | FRAGMENTS | ANY_TEXT.map(str.lower) | st.text("DRMS. ßİŉǰABCabc,:md", max_size=40))
 def test_every_sign_has_its_way_back(text: str) -> None:
     reading = read(text)
     assert len(reading.plain) == len(reading.cased)
