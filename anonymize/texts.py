@@ -70,6 +70,7 @@ class Scrub:
         from anonymize.detect.registry import build
         from anonymize.transform.dates import offsets
         from anonymize.transform.structured import scrub_structured
+        from anonymize.transform.text import name_words
 
         notes = [json.loads(line) for line in batch["line"].to_pylist()]
         records = [identifiers(note.get("record")) for note in notes]
@@ -86,7 +87,7 @@ class Scrub:
             replace=self.text.replace,
             key=self.key,
             subjects=subjects,
-            names=[_names(record) for record in records],
+            names=[name_words(record) for record in records],
         )
         lines = [
             {"id": note["id"], "text": text, "found": dict(sorted(count.items()))}
@@ -116,10 +117,6 @@ def identifiers(record: dict[str, Any] | None) -> list[Identifier]:
 
 def _shape(value: str) -> Kind:
     return Kind.ID if sum(map(str.isdigit, value)) * 2 > len(value) else Kind.NAME
-
-
-def _names(record: Sequence[Identifier]) -> frozenset[str]:
-    return frozenset(word.lower() for item in record if item.kind is Kind.NAME for word in item.value.split())
 
 
 def _subject(note: dict[str, Any], field: str | None) -> str | None:

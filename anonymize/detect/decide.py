@@ -68,7 +68,7 @@ def judge(text: str, votes: Sequence[Finding], *, threshold: float = 0.2) -> lis
 
 
 class _Look:
-    """A text and what was learned of its lines while its findings were judged."""
+    """A text, and where in it stand phrases that name nobody."""
 
     def __init__(self, text: str) -> None:
         self.text = text

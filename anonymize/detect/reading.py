@@ -30,7 +30,8 @@ _UNSEEN = regex.compile(r"[\u00ad\u200b-\u200f\u2060-\u2064\u202a-\u202e\ufeff\u
 #: A line at least this long may be broken for its length alone.
 LONG_LINE = 45
 _FLOW = regex.compile(
-    r"(?<=[^\n:]{45}[\p{L}\p{N},;.)'/-])\n(?=[\p{L}\p{N}(#'\"])"
+    rf"(?<=[^\n:]{{{LONG_LINE}}}"
+    r"[\p{L}\p{N},;.)'/-])\n(?=[\p{L}\p{N}(#'\"])"
     r"(?![^\n:]{1,30}:)(?![\p{Lu} ]{6,}(?:\n|$))(?!\d{1,2}[.)])(?![A-Za-z]{2,4}(?:/[A-Za-z]{2,3})?[ \t]*(?:\n|$))"
 )
 _WORD = regex.compile(r"[\p{L}]+(?:'[\p{L}]+)*")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -98,13 +97,15 @@ class Deidentify:
 
     def _how(self, batch: pa.RecordBatch, offset: pa.Array) -> dict[str, Any]:
         """How the texts of a batch are scrubbed, as `scrub` takes it."""
+        from anonymize.transform.text import name_words
+
         return {
             "shift_days": offset.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64) if self.text.dates == "shift" else None,
             "ages_in": self.text.ages_in,
             "replace": self.text.replace,
             "key": self.key,
             "subjects": batch[KEY],
-            "names": [_names(record) for record in _records(batch)],
+            "names": [name_words(record) for record in _records(batch)],
         }
 
 
@@ -116,10 +117,6 @@ def _records(batch: pa.RecordBatch) -> list[list[Identifier]]:
         [Identifier(Kind(i["kind"]), i["value"], i["column"]) for i in record or [] if i["kind"] in known]
         for record in batch[IDENTIFIERS].to_pylist()
     ]
-
-
-def _names(record: list[Identifier]) -> frozenset[str]:
-    return frozenset(word.lower() for item in record if item.kind is Kind.NAME for word in re.findall(r"[^\W\d_]+", item.value))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from presidio_anonymizer.operators import Operator, OperatorType
 
-from anonymize.detect.base import Finding
+from anonymize.detect.base import Finding, Identifier
 from anonymize.keys import Key
 from anonymize.policy.model import Kind
 from anonymize.transform.markup import Edit, Known, Unwrapped
@@ -114,6 +114,11 @@ def replacements(
         given["names"] = names[index] if names else frozenset()
         edits = [(one.start, one.end, _instead(source.text, one, operator, given)) for one in found]
         yield edits, [operator.operate(one.value, {**given, "kind": one.kind}) for one in source.known]
+
+
+def name_words(record: Sequence[Identifier]) -> frozenset[str]:
+    """The words of a subject's names, lower case: what `scrub` keeps out of surrogates and moved dates."""
+    return frozenset(word.lower() for item in record if item.kind is Kind.NAME for word in re.findall(r"[^\W\d_]+", item.value))
 
 
 def _instead(text: str, finding: Finding, operator: Operator, given: dict[str, Any]) -> str:
