@@ -17,6 +17,7 @@ from anonymize.exploring import explore_command
 from anonymize.generalizing import generalize_command
 from anonymize.measuring import risk_command
 from anonymize.texts import explain_command, find_phi_command, scrub_command
+from anonymize.trail.command import audit_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -156,6 +157,8 @@ def runs_command(policy_file: Path) -> None:
 
 for command in (audit_text_command, explore_command, generalize_command, risk_command, find_phi_command, scrub_command, explain_command):
     cli.add_command(command)
+cli.add_command(audit_command)
+cli.add_command(audit_command, "trail")
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ returns counts alone, fit for an XCom or a log.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from itertools import groupby
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from anonymize import asking, releasing
+from anonymize import asking, releasing, trail
 from anonymize import check as checking
 from anonymize.detect.columns import searched_kinds
 from anonymize.engine.base import Table
@@ -394,6 +395,8 @@ def _validate(run: Run) -> Counts:
     counts = {"gates": [verdict.asdict() for verdict in verdicts], "passed": passed, "facts": facts, "risk": risks(run, staged)}
     # What failed is on record, but not done: the next try is judged anew.
     run.record.put("judged", counts)
+    if passed < len(verdicts):
+        trail.record(run.policy, "stopped", run=run.id, gates=[verdict.gate for verdict in verdicts if not verdict.passed])
     require_gates(verdicts)
     return counts
 
@@ -431,12 +434,19 @@ def decide(run: Run, *, approve: bool, steward: str, reason: str) -> Counts:
     if asked is None:
         raise ReviewMissing(f"run '{run.id}' has nothing to review: it has not passed its gates, or has ended")
     decision = reviewing.decide(asked, run.folder("review"), approve=approve, steward=steward, reason=reason)
+    _decided(run, decision)
     counts = {"approved": approve, "steward": decision.steward, "reason": decision.reason, "files": len(decision.files)}
     run.record.put("review", counts)
     run.say(line("review", counts))
     if not approve:
         _end(run, "rejected")
     return counts
+
+
+def _decided(run: Run, decision: reviewing.Decision) -> None:
+    """A steward's word, in the audit trail once."""
+    action = "approved" if decision.approve else "rejected"
+    trail.record(run.policy, action, who=decision.steward, run=run.id, once=True, reason=decision.reason, files=decision.files)
 
 
 def publish(run: Run) -> Counts:
@@ -456,12 +466,23 @@ def _publish(run: Run) -> Counts:
     decision = reviewing.read_decision(run.folder("review"))
     if run.policy.review.required:
         reviewing.require(decision, run.folder("stage"))
+    if decision is not None:
+        _decided(run, decision)  # where the one who decided was killed between the two
+    trail.record(run.policy, "publishing", run=run.id, once=True)
     release = publish_release(run.folder("stage"), releasing.store_uri(run.policy), releasing.facts(run), decision)
+    files = {file.path: file.sha256 for file in release.manifest.files()}
+    manifest = hashlib.sha256(release.manifest.to_bytes()).hexdigest()
+    content = release.manifest.content_sha256
+    trail.record(
+        run.policy, "published", run=run.id, once=True, version=release.version, content_sha256=content, manifest_sha256=manifest, files=files
+    )
     return {"version": release.version, "uri": release.uri, "tables": len(release.manifest.tables)}
 
 
 def discard(run: Run) -> None:
     """End a run that will not go on; its workspace, which holds PHI, is removed."""
+    if run.record.get("end") is None:
+        trail.record(run.policy, "discarded", run=run.id, once=True)
     _end(run, "discarded")
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from anonymize import __version__
+from anonymize import __version__, trail
 from anonymize.engine import Engine, Table, make_engine
 from anonymize.errors import AnonymizeError, WorkspaceBusy
 from anonymize.keys import Key
@@ -30,6 +30,8 @@ from anonymize.policy.model import Policy
 
 Counts = dict[str, Any]
 """What a step says of itself: counts, columns, names of rules; never a value of a record."""
+DECISIONS = ("publish",)
+"""Steps that write their own lines in the audit trail."""
 PROGRESS_SECONDS = 5
 """How often a long step says how far it is."""
 
@@ -108,7 +110,10 @@ class Run:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,127}", run_id):
             raise AnonymizeError(f"'{run_id}' cannot be a run's id: letters, digits, and _ . + - are allowed")
         record = Record(root / "records" / run_id)
-        begun = record.get("run") or record.put("run", _facts(run_id, policy, key, started))
+        begun = record.get("run")
+        if begun is None:
+            trail.record(policy, "asked", run=run_id)
+            begun = record.put("run", _facts(run_id, policy, key, started))
         _unchanged(begun, policy, key)
         workspace = root / "runs" / run_id
         workspace.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -125,7 +130,11 @@ class Run:
         """Do a step unless the record says that it is done; what it returns is recorded, and said."""
         done = self.record.get(step, table)
         if done is None:
-            done = self.record.put(step, work(), table)
+            done = work()
+            if step not in DECISIONS:
+                numbers = {name: value for name, value in done.items() if isinstance(value, bool | int | float)}
+                trail.record(self.policy, "ran", run=self.id, step=step, table=table, counts=numbers)
+            self.record.put(step, done, table)
             self.say(line(step, done, table))
         else:
             self.say(f"{line(step, done, table)} (done before)")

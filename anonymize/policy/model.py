@@ -371,6 +371,25 @@ class Release(Checked):
     file_rows: Whole = Field(default=1_000_000, gt=0, alias="file-rows")
 
 
+class Trail(Checked):
+    """The audit trail of this deployment."""
+
+    folder: str = ""
+    """Where it stands; default: `trail` in the workspace. Policies that share a workspace share a trail."""
+    key: str | None = None
+    """Where the Ed25519 key that signs it is found: `env:NAME`, `airflow:NAME` or `file:PATH`. Without one it is chained, and says that it is
+    not signed."""
+    public: str = ""
+    """The public key that verifies it, where the private one is not at hand: 64 hex digits, or a PEM file's path."""
+
+    @field_validator("key")
+    @classmethod
+    def _reference(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"(env|airflow):[A-Za-z_][A-Za-z0-9_.-]*|file:.+", value):
+            raise ValueError("must say where the key is found: env:NAME, airflow:NAME or file:PATH. A key itself has no place in a policy")
+        return value
+
+
 class LocalEngine(Checked):
     workers: Whole = Field(default=0, ge=0)
     """Worker processes; 0: one a core."""
@@ -406,6 +425,7 @@ class Policy(Checked):
     schedule: str | None = None
     """Airflow's: a cron line or `@daily`; none: by hand."""
     engine: EngineChoice = EngineChoice()
+    trail: Trail = Trail()
 
     _file: Path = PrivateAttr(default=Path("policy.yaml"))
     _lines: dict[tuple[str, ...], int] = PrivateAttr(default_factory=dict)

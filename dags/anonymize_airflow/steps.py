@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from airflow.sdk import Connection, Variable
+from airflow.sdk import Connection, Variable, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.log import mask_secret
 
@@ -45,10 +45,11 @@ def opened(policy_file: str, run_id: str) -> Iterator[Run]:
     WorkspaceBusy while a command works on the dataset; and whatever else happens as StepFailed without its message, which could hold a
     record's value.
     """
+    from anonymize import trail
     from anonymize.run import Run, shared
 
     try:
-        with without_values(f"run {run_id}"), bare_main():
+        with without_values(f"run {run_id}"), bare_main(), trail.acting(asked_by()):
             policy = load(policy_file)
             provide_key(policy)
             with shared(policy, run_id):
@@ -59,6 +60,15 @@ def opened(policy_file: str, run_id: str) -> Iterator[Run]:
                     run.close(remove=run.record.get("end") is not None)  # opening a run that has ended makes its folder again
     except FINAL as error:
         raise AirflowFailException(str(error)) from None
+
+
+def asked_by() -> str | None:
+    """Who triggered the DAG run that a task is of, for the audit trail; `airflow (scheduled)` where nobody did."""
+    try:
+        dag_run = get_current_context()["dag_run"]
+    except (RuntimeError, KeyError):
+        return None
+    return dag_run.triggering_user_name or f"airflow ({dag_run.run_type})"
 
 
 @contextmanager
@@ -74,12 +84,14 @@ def bare_main() -> Iterator[None]:
 
 
 def provide_key(policy: Policy) -> None:
-    """Hand the key that `key: airflow:NAME` names, a Variable in any secrets backend, to the library; keep every key out of the logs."""
-    scheme, _, name = policy.key.partition(":")
-    if scheme == "airflow":
-        secret = Variable.get(name, default=None)
-        if secret:
-            keys.provide(policy.key, secret)
+    """Hand the keys that `airflow:NAME` names, Variables in any secrets backend, to the library; keep every key out of the logs."""
+    for reference in (policy.key, policy.trail.key or ""):
+        scheme, _, name = reference.partition(":")
+        if scheme == "airflow":
+            secret = Variable.get(name, default=None)
+            if secret:
+                keys.provide(reference, secret)
+                mask_secret(secret)
     mask_secret(keys.resolve(policy.key).decode(errors="replace"))
 
 
