@@ -368,6 +368,12 @@ class Release(Checked):
     title: str = ""
     licence: str = ""
     contact: str = ""
+    recipient: str = ""
+    """Who will use the release, and under what agreement; an expert's determination is about them (45 CFR 164.514(b)(1))."""
+    purpose: str = ""
+    """What for."""
+    citation: str = ""
+    """How to cite it."""
     file_rows: Whole = Field(default=1_000_000, gt=0, alias="file-rows")
 
 

@@ -1,0 +1,20 @@
+"""What a steward reads of one release: its evidence, the difference from the last one, the page (`render`) and the report (`report`)."""
+
+from anonymize.evidence import render, report
+from anonymize.evidence.comparing import Comparison, compare
+from anonymize.evidence.gathering import gather, gather_before, gather_published, signatures, signatures_of
+from anonymize.evidence.model import Evidence, Signature
+
+__all__ = [
+    "Comparison",
+    "Evidence",
+    "Signature",
+    "compare",
+    "gather",
+    "gather_before",
+    "gather_published",
+    "render",
+    "report",
+    "signatures",
+    "signatures_of",
+]

@@ -1,0 +1,280 @@
+"""Evidence from where it lies: a run's record, request and staged files; a published version's documents."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from anonymize.evidence.model import (
+    Audit,
+    ColumnOut,
+    Evidence,
+    Expectation,
+    HeldBack,
+    PrivacyAsked,
+    Signature,
+    TableHeld,
+    TableOut,
+    TableRisk,
+    TextFound,
+    Timing,
+)
+from anonymize.evidence.wording import policy_in_words, precision
+from anonymize.policy.model import Policy, Role, Rule
+from anonymize.publish import Store, hash_files
+from anonymize.publish import columns as published_columns
+from anonymize.publish import review as reviewing
+from anonymize.publish.manifest import DecisionFact, GateFact, Manifest, TableFact
+from anonymize.publish.store import folder_of
+from anonymize.releasing import store_uri
+from anonymize.run import Counts, Record, Run
+from anonymize.summary import UNREADABLE
+
+DOCUMENT = "evidence.json"
+"""Among a release's documents."""
+STEP = "evidence"
+"""In a run's record."""
+
+
+def gather(run: Run) -> Evidence:
+    """The evidence of a run's release, at any time from its gates on: what was kept when it was asked for review, with the labels that came
+    since; or, before that, what the record and the staged files say now."""
+    kept = run.record.get(STEP)
+    found = Evidence.model_validate(kept) if kept is not None else gather_staged(run)
+    return _with_what_came_since(found, run.record)
+
+
+def gather_staged(run: Run, *, version: str = "") -> Evidence:
+    """From the record and the staged files. version: what the release will be called, where that is known."""
+    policy, record = run.policy, run.record
+    judged: Counts = record.get("validate") or record.get("judged") or {}
+    generalized, facts = record.tables("generalize"), judged.get("facts", {})
+    reached = [counts["k"] for counts in generalized.values() if counts.get("k")]
+    privacy = policy.privacy
+    stage = run.folder("stage")
+    return Evidence(
+        dataset=policy.dataset,
+        version=version or str((record.get("request") or {}).get("version", "")),
+        run=run.id,
+        started=run.started,
+        code_version=str((record.get("run") or {}).get("code_version", "")),
+        key_id=run.key.id,
+        policy_sha256=policy.sha256,
+        profile=policy.profile,
+        title=policy.release.title,
+        description=policy.description,
+        licence=policy.release.licence,
+        contact=policy.release.contact,
+        recipient=policy.release.recipient,
+        purpose=policy.release.purpose,
+        citation=policy.release.citation,
+        tables=tuple(
+            _table(policy, table, stage / table, facts.get(table, {}), generalized.get(table, {}).get("levels", {})) for table in policy.tables
+        ),
+        held_back=_held_back(policy, record),
+        privacy=PrivacyAsked(
+            k=privacy.k,
+            reached=min(reached) if reached else None,
+            suppression=privacy.suppression,
+            mode=privacy.mode,
+            within=privacy.within,
+            attacker=privacy.attacker,
+            l=privacy.l,
+            t=privacy.t,
+            differences=privacy.differences,
+        ),
+        risk=_risks(judged),
+        utility=judged.get("utility", {}),
+        text=_text(policy, record),
+        expectations=tuple(Expectation.model_validate(one) for one in judged.get("expectations", ())),
+        gates=tuple(GateFact(gate=g["gate"], passed=g["passed"], words="; ".join(g["words"])) for g in judged.get("gates", ())),
+        files=tuple(file for file in hash_files(stage) if file.path.endswith(".parquet")) if stage.is_dir() else (),
+        policy=policy_in_words(policy),
+    )
+
+
+def gather_published(store: Store | str | Path, dataset: str, version: str = "latest", records: Path | None = None) -> Evidence:
+    """The evidence of a published version: its `evidence.json`; of a version from before there was one, what its manifest says.
+
+    records: the folder of this deployment's records (`<workspace>/records`), for labels and timings that came after the version was
+    published. Raises StoreError where the version does not exist.
+    """
+    found = (store if isinstance(store, Store) else Store(store)).open(dataset, version)
+    data = found.backend.read_bytes(f"{folder_of(dataset, found.manifest.version)}/{DOCUMENT}")
+    record = Record(records / found.manifest.run) if records is not None else None
+    evidence = _of_manifest(found.manifest, record) if data is None else Evidence.from_json(data)
+    return evidence if record is None else _with_what_came_since(evidence, record)
+
+
+def gather_before(run: Run) -> Evidence | None:
+    """The evidence of the version that stands before a run's: of a published one its predecessor, else the newest. None where there is none."""
+    store, dataset = Store(store_uri(run.policy)), run.policy.dataset
+    own = (run.record.get("publish") or run.record.get("request") or {}).get("version")
+    before = before_version(store, dataset, own) if own else store.newest(dataset)
+    return gather_published(store, dataset, before, run.record.folder.parent) if before else None
+
+
+def before_version(store: Store, dataset: str, version: str) -> str | None:
+    """The newest version of a dataset that is older than another; versions' names sort by their runs' start."""
+    return max((name for name in store.versions(dataset) if name < version), default=None)
+
+
+def signatures(run: Run) -> tuple[Signature, ...]:
+    """Who has decided so far on a release that waits: what stands in the run's workspace."""
+    decision = reviewing.read_decision(run.folder("review"))
+    return () if decision is None else (_signature(decision.fact(), approve=decision.approve),)
+
+
+def signatures_of(manifest: Manifest) -> tuple[Signature, ...]:
+    """Who let a published version out."""
+    return () if manifest.decision is None else (_signature(manifest.decision, approve=True),)
+
+
+def _signature(fact: DecisionFact, *, approve: bool) -> Signature:
+    return Signature(steward=fact.steward, approve=approve, reason=fact.reason, at=fact.at, files=dict(sorted(fact.files.items())))
+
+
+# ------------------------------------------------------------------------------------------------------------------------- the parts
+
+
+def _table(policy: Policy, table: str, stage: Path, facts: Mapping[str, Any], levels: Mapping[str, Any]) -> TableOut:
+    files = sorted(stage.glob("*.parquet")) if stage.is_dir() else []
+    types = pq.read_schema(files[0]) if files else None
+    rules = _rules(policy, table)
+    return TableOut(
+        name=table,
+        description=policy.tables[table].description,
+        rows=int(facts.get("rows", 0)),
+        subjects=facts.get("subjects") if policy.subject_column(table) is not None else None,
+        columns=tuple(
+            ColumnOut(
+                name=fact.name,
+                type=fact.type,
+                role=fact.role,
+                method=fact.method,
+                precision=precision(rules[fact.name], levels.get(fact.name), policy),
+                description=fact.description,
+                kind=fact.kind,
+            )
+            for fact in published_columns(policy, table, types=types)
+        ),
+    )
+
+
+def _rules(policy: Policy, table: str) -> dict[str, Rule]:
+    return {rule.rename or name: rule for name, rule in policy.tables[table].columns.items() if rule.leaves}
+
+
+def _held_back(policy: Policy, record: Record) -> HeldBack:
+    left_out: dict[str, list[str]] = (record.get("check") or {}).get("left_out", {})
+    return HeldBack(
+        tables=tuple(sorted(table for table in left_out if table not in policy.tables)),
+        by_table=tuple(_held(policy, table, record, left_out.get(table, [])) for table in policy.tables),
+    )
+
+
+def _held(policy: Policy, table: str, record: Record, not_named: list[str]) -> TableHeld:
+    extracted, generalized = record.get("extract", table) or {}, record.get("generalize", table) or {}
+    findings: dict[str, int] = (record.get("deidentify", table) or {}).get("findings", {})
+    return TableHeld(
+        table=table,
+        rows_in=extracted.get("rows", 0),
+        quarantined=extracted.get("quarantined", 0),
+        reasons=extracted.get("reasons", {}),
+        suppressed=generalized.get("suppressed", 0),
+        no_subject=generalized.get("held_back", 0),
+        not_named=tuple(not_named),
+        dropped=tuple(name for name, rule in policy.tables[table].columns.items() if not rule.leaves),
+        unreadable={kind.removeprefix(UNREADABLE): number for kind, number in findings.items() if kind.startswith(UNREADABLE)},
+    )
+
+
+def _risks(judged: Counts) -> tuple[TableRisk, ...]:
+    known = TableRisk.model_fields.keys()
+    found: dict[str, Counts] = judged.get("risk", {})
+    return tuple(TableRisk(table=table, **{k: v for k, v in figures.items() if k in known}) for table, figures in found.items())
+
+
+def _text(policy: Policy, record: Record) -> TextFound:
+    found = {}
+    for table in policy.tables:
+        counts: dict[str, int] = (record.get("deidentify", table) or {}).get("findings", {})
+        readable = {kind: number for kind, number in counts.items() if not kind.startswith(UNREADABLE)}
+        if readable:
+            found[table] = readable
+    columns = [f"{t}.{name}" for t in policy.tables for name, rule in _rules(policy, t).items() if rule.role is Role.TEXT]
+    return TextFound(findings=found, columns=tuple(columns))
+
+
+def _with_what_came_since(evidence: Evidence, record: Record) -> Evidence:
+    """The labels and the times, which are not part of what was signed."""
+    labelled = record.get("audit")
+    text = evidence.text if labelled is None else evidence.text.model_copy(update={"audit": _audit(labelled)})
+    return evidence.model_copy(update={"text": text, "timings": _timings(record)})
+
+
+def _audit(counts: Counts) -> Audit:
+    recall, notes = counts["recall"], counts["notes_with_misses"]
+    return Audit(
+        done=counts["done"],
+        drawn=counts["drawn"],
+        missed=counts["missed"],
+        recall=recall["share"],
+        recall_low=recall["low"],
+        recall_high=recall["high"],
+        notes_with_misses=notes["share"],
+        notes_low=notes["low"],
+        notes_high=notes["high"],
+        missed_kinds=counts.get("missed_kinds", {}),
+        not_judged=tuple(counts.get("columns_without_a_done_note", ())),
+    )
+
+
+def _timings(record: Record) -> tuple[Timing, ...]:
+    """When each step was done: its file is written as the last thing of it."""
+    found = []
+    for file in record.folder.glob("*.json"):
+        step, _, table = file.name.removesuffix(".json").partition(".")
+        if not file.name.startswith("."):
+            found.append(Timing(step=step, table=table, at=datetime.fromtimestamp(file.stat().st_mtime, UTC).replace(microsecond=0)))
+    return tuple(sorted(found, key=lambda timing: (timing.at, timing.step, timing.table)))
+
+
+def _of_manifest(manifest: Manifest, record: Record | None) -> Evidence:
+    """What a manifest alone says; with the run's record also the risk."""
+    judged: Counts = (record.get("validate") if record is not None else None) or {}
+    return Evidence(
+        **{name: getattr(manifest, name) for name in _SAID_BY_MANIFEST},
+        started=manifest.created,
+        tables=tuple(_table_of(fact) for fact in manifest.tables),
+        privacy=PrivacyAsked(k=manifest.privacy.k, reached=manifest.privacy.reached),
+        risk=_risks(judged),
+        utility=judged.get("utility", {}),
+        files=tuple(chain.from_iterable(table.files for table in manifest.tables)),
+    )
+
+
+_SAID_BY_MANIFEST = sorted(Manifest.model_fields.keys() & Evidence.model_fields.keys() - {"format", "tables", "privacy", "held_back"})
+
+
+def _table_of(fact: TableFact) -> TableOut:
+    columns = [
+        ColumnOut(name=c.name, type=c.type, role=c.role, method=c.method, precision=c.level or "", description=c.description, kind=c.kind)
+        for c in fact.columns
+    ]
+    return TableOut(name=fact.name, description=fact.description, rows=fact.rows, subjects=fact.subjects, columns=tuple(columns))
+
+
+def keep(run: Run, *, version: str) -> bytes:
+    """Gather the evidence of what is staged and keep it in the run's record; returns it as the release's document. Called again it returns
+    the same bytes."""
+    evidence = gather_staged(run, version=version)
+    data = evidence.to_json()
+    run.record.put(STEP, json.loads(data))
+    return data

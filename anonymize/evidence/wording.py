@@ -1,0 +1,88 @@
+"""The policy and its rules in words that a steward understands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from anonymize.policy.model import Method, Policy, Rule
+
+SILENT = {"sources", "workspace", "key", "engine", "schedule", "trail", "tables"}
+"""Parts of a policy that say nothing of what is released: addresses, folders, machines. Tables are told rule by rule."""
+ADDRESSES = {"store", "url", "path", "folder", "file", "connection", "query", "key", "keys", "public", "options"}
+"""Settings that say where something is, wherever they stand."""
+
+
+def precision(rule: Rule, level: str | Mapping[str, float] | None, policy: Policy) -> str:
+    """How precise a column is that goes out. level: of a generalized one, its level's name, or each level with the share of records at it."""
+    if rule.method is Method.GENERALIZE:
+        if level is None:
+            return rule.hierarchy or ""
+        shares = level if isinstance(level, str) else ", ".join(f"{name} ({share:.0%})" for name, share in level.items())
+        return f"{shares} of {rule.hierarchy}"
+    if rule.method is Method.SHIFT:
+        return f"moved by up to {policy.shift_days} days, each person's dates by the same"
+    if rule.method is Method.YEAR:
+        return "year"
+    if rule.method is Method.ROUND:
+        return rounded(rule.digits or 0)
+    if rule.method is Method.CODE:
+        ends = [f"over {rule.top:g} is {rule.top:g}"] if rule.top is not None else []
+        ends += [f"under {rule.bottom:g} is {rule.bottom:g}"] if rule.bottom is not None else []
+        return ", ".join(ends)
+    return PLAIN.get(rule.method, "")
+
+
+#: What is left of a column under a method that has no degrees.
+PLAIN: dict[Method, str] = {
+    Method.KEEP: "as recorded",
+    Method.PSEUDONYM: "keyed pseudonym",
+    Method.REDACT: "a tag",
+    Method.SURROGATE: "made up",
+    Method.SCRUB: "personal details replaced",
+}
+
+
+def rounded(digits: int) -> str:
+    """The digits of `round` in words."""
+    if digits > 0:
+        return f"to {digits} decimal{'s' if digits > 1 else ''}"
+    return "to whole numbers" if digits == 0 else f"to {10**-digits:,}s"
+
+
+def policy_in_words(policy: Policy) -> dict[str, str]:
+    """Each setting and rule by its path, in words; without addresses, folders, and queries."""
+    settings = policy.model_dump(mode="json", exclude=SILENT)
+    found = dict(_flat(settings))
+    for name, table in policy.tables.items():
+        for option in ("subject", "description"):
+            value = getattr(table, option)
+            if value not in ("@default", ""):
+                found[f"tables.{name}.{option}"] = "none" if value is None else str(value)
+        found |= {f"tables.{name}.columns.{column}": rule_in_words(rule) for column, rule in table.columns.items()}
+    return dict(sorted(found.items()))
+
+
+def rule_in_words(rule: Rule) -> str:
+    """A column's rule: `quasi generalize us-zip3, weight 2`."""
+    said = rule.model_dump(mode="json", exclude={"role", "method", "description"}, exclude_defaults=True)
+    words = [f"{rule.role} {rule.method}" if rule.role.value != rule.method.value else str(rule.role)]
+    words += [f"{name.replace('_', ' ')} {', '.join(map(str, value)) if isinstance(value, list) else value}" for name, value in said.items()]
+    return ", ".join(words)
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if name not in ADDRESSES:
+                yield from _flat(inner, f"{path}.{name}".removeprefix(".").replace("_", "-"))
+    elif isinstance(value, list):
+        yield path, ", ".join(map(str, value)) or "none"
+    else:
+        yield path, _scalar(value)
+
+
+def _scalar(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
