@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,13 @@ import pyarrow.parquet as pq
 
 from anonymize import asking
 from anonymize.differencing import Seen, differences
-from anonymize.hierarchies import build
+from anonymize.hierarchies import Hierarchy, build
 from anonymize.measuring import measure
 from anonymize.policy.model import Role, Rule
 from anonymize.privacy.models import columns_of
 from anonymize.publish import Store, published_schema
 from anonymize.publish.store import Version
-from anonymize.recount import Rows, recount, smallest_combination
+from anonymize.recount import Crowd, Rows, against, failed_against, recount, safe_delta, smallest_combination, values_of
 from anonymize.releasing import store_uri
 from anonymize.run import Run
 from anonymize.transform.batch import SUBJECT
@@ -54,7 +55,7 @@ def _expected(run: Run, table: str, staged: Staged, facts: dict[str, Any], last:
     return Expected(
         rules=rules,
         schema=_schema(run, table),
-        k=run.policy.privacy.k,
+        k=asking.k_of(run.policy, table),
         rows_in=(run.record.get("extract", table) or {})["rows"],
         rows_out_otherwise=generalized["suppressed"] + generalized["held_back"],
         facts=facts,
@@ -82,11 +83,19 @@ def _generalized(run: Run, table: str) -> dict[str, list[str]]:
     before = run.engine.read(run.folder("deidentify", table))
     allowed = {}
     for name, at in levels.items():
-        hierarchy = build(rules_of(run, table)[name].hierarchy or "flat", run.policy.file.parent)
+        hierarchy = _hierarchy(run, table, name)
         values = run.engine.tally(before, [name], None).column(name).combine_chunks()
-        every = [generalized_values(hierarchy, values, level) for level in ([at] if isinstance(at, str) else at)]
+        every = [generalized_values(hierarchy, values, level) for level in _listed(at)]
         allowed[name] = sorted(set().union(*every))
     return allowed
+
+
+def _hierarchy(run: Run, table: str, name: str) -> Hierarchy:
+    return build(rules_of(run, table)[name].hierarchy or "flat", run.policy.file.parent)
+
+
+def _listed(levels: str | dict[str, float]) -> list[str]:
+    return [levels] if isinstance(levels, str) else list(levels)
 
 
 def last_facts(run: Run) -> dict[str, dict[str, Any]]:
@@ -107,12 +116,11 @@ def k_gate(run: Run, staged: dict[str, Staged]) -> Judged:
         quasi = quasi_columns(rules_of(run, table))
         if quasi:
             sizes = class_sizes(one, quasi)
-            holds = not sizes.sizes or sizes.smallest >= run.policy.privacy.k
+            k = asking.k_of(run.policy, table)
+            holds = not sizes.sizes or sizes.smallest >= k
             passed = passed and holds
             sign = "holds" if holds else "FALLS SHORT OF"
-            words.append(
-                f"{table}: the smallest of {sum(sizes.classes):,} classes has {sizes.smallest} subjects; {sign} k = {run.policy.privacy.k}"
-            )
+            words.append(f"{table}: the smallest of {sum(sizes.classes):,} classes has {sizes.smallest} subjects; {sign} k = {k}")
     return passed, words or ["no table has quasi-identifiers"]
 
 
@@ -144,12 +152,52 @@ def models_gate(run: Run, staged: dict[str, Staged]) -> Judged:
         columns = columns_of(models)
         before = run.engine.tally(run.engine.read(folder), columns if single else [*columns, SUBJECT], SUBJECT if single else None)
         fitted = asking.fit(models, before, asking.ladders(run.policy, table, models))
-        asked = asking.wanted(run.policy.privacy.k, fitted, before, None if single else SUBJECT)
+        asked = asking.wanted(asking.k_of(run.policy, table), fitted, before, None if single else SUBJECT)
         found = recount(one.files(one.data), quasi_columns(rules_of(run, table)), asked, subject=one.files(one.subjects))
         passed = passed and not found.failed
         what = f"{table}: {found.classes:,} classes hold what is asked of {', '.join(columns)}"
         words += [f"{table}: {failed}" for failed in found.failed] or [what]
     return passed, words or ["no table has a column of which anything is asked"]
+
+
+def population_gate(run: Run, staged: dict[str, Staged]) -> Judged:
+    """k-map and delta-presence, recounted from the files as written and from the population's own file."""
+    asked, table = run.policy.privacy.population, run.policy.subject_table
+    if asked is None or table is None or table not in staged:
+        return False, ["there is no subject table to hold against the population"]
+    one, file, ladders, columns = staged[table], run.policy.path(asked.file), {}, {}
+    for name, levels in ((run.record.get("generalize", table) or {}).get("levels") or {}).items():
+        columns[name] = asked.columns.get(name, name)
+        leaves = values_of(file, columns[name], asked.delimiter)
+        hierarchy = _hierarchy(run, table, name)
+        steps = [hierarchy.generalize(pa.array(leaves, pa.string()), hierarchy.levels.index(at)) for at in _listed(levels)]
+        ladders[name] = [pair for step in steps for pair in zip(leaves, step.cast(pa.string()).to_pylist(), strict=True)]
+    crowd = Crowd(file, columns, asked.count, asked.delimiter, ladders)
+    counted = against(one.files(one.data), crowd, subject=one.files(one.subjects))
+    failed = failed_against(counted, asked.k_map, asked.presence)
+    least = min((people for _, people in counted), default=0)
+    what = f"{table}: the smallest of {len(counted):,} classes stands for {least:,} people of the population"
+    return not failed, [f"{table}: {words}" for words in failed] or [what]
+
+
+def sampling_gate(run: Run, staged: dict[str, Staged]) -> Judged:
+    """Who is in the release was drawn by the key, and the smallest class gives the delta that was asked for."""
+    asked, table = run.policy.privacy.sampling, run.policy.subject_table
+    if asked is None or table is None or table not in staged:
+        return False, ["there is no subject table to draw from"]
+    one = staged[table]
+    secret, strangers = run.key.derive("safe sampling"), 0
+    for batch in _batches(one, one.subjects):
+        for who in batch.column(0).to_pylist():
+            drawn = int(hmac.new(secret, str(who).encode(), "sha256").hexdigest()[:16], 16) / 2**64
+            strangers += who is None or drawn >= asked.share
+    smallest = class_sizes(one, quasi_columns(rules_of(run, table))).smallest
+    delta = safe_delta(smallest, asked.share, asked.epsilon) if smallest else 0.0
+    words = [f"{table}: {strangers:,} rows are of subjects who were not drawn"] if strangers else []
+    if delta > asked.delta * (1 + 1e-6):
+        words.append(f"{table}: the smallest class has {smallest} subjects, which gives delta = {delta:.2g} and not {asked.delta:g}")
+    what = f"{table}: ({asked.epsilon:g}, {asked.delta:g})-differentially private: a share of {asked.share:g} drawn, at least {smallest} alike"
+    return not words, words or [what]
 
 
 def differences_gate(run: Run, staged: dict[str, Staged]) -> Judged:
@@ -197,7 +245,7 @@ def risks(run: Run, staged: dict[str, Staged]) -> dict[str, Any]:
         rules = rules_of(run, table)
         quasi, sensitive = quasi_columns(rules), [name for name, rule in rules.items() if rule.role is Role.SENSITIVE]
         if quasi:
-            threshold = 1 / run.policy.privacy.k
+            threshold = 1 / asking.k_of(run.policy, table)
             found[table] = measure(one.files(one.data), quasi, subjects=one.files(one.subjects), threshold=threshold, sensitive=sensitive)
     return found
 

@@ -24,7 +24,17 @@ from anonymize.detect.columns import searched_kinds
 from anonymize.engine.base import Table
 from anonymize.errors import AnonymizeError, GateFailed, ReviewMissing
 from anonymize.hierarchies import Hierarchy, build
-from anonymize.judging import differences_gate, events_gate, expectations_gate, k_gate, leak_gate, models_gate, risks
+from anonymize.judging import (
+    differences_gate,
+    events_gate,
+    expectations_gate,
+    k_gate,
+    leak_gate,
+    models_gate,
+    population_gate,
+    risks,
+    sampling_gate,
+)
 from anonymize.policy.model import Method, Policy, Role, Rule
 from anonymize.privacy import (
     EventSolution,
@@ -43,6 +53,7 @@ from anonymize.publish import prepare, published_schema
 from anonymize.publish import publish as publish_release
 from anonymize.publish import review as reviewing
 from anonymize.run import Counts, Run, line
+from anonymize.sampling import DRAWN, Draw
 from anonymize.sources import open_source
 from anonymize.sources.base import ROW, Malformed
 from anonymize.sources.quarantine import Quarantine
@@ -248,6 +259,8 @@ def _generalize(run: Run, table: str) -> Counts:
     source = run.engine.read(run.folder("deidentify", table))
     before = run.record.get("deidentify", table) or {}
     known, held_back = _of_known_subjects(run, table, source)
+    known, not_drawn = _drawn(run, table, known)
+    held_back += not_drawn
     quasi = quasi_rules(run.policy, table)
     if not quasi:
         written = run.engine.write(_without(known, [FINDINGS]), run.folder("generalize", table), sort=[SUBJECT, ROW])
@@ -287,14 +300,17 @@ def searchable(run: Run, table: str, known: Table) -> tuple[pa.Table, dict[str, 
     counted = [*quasi, *columns_of(models), *([DEMOGRAPHICS] if DEMOGRAPHICS in known.schema.names else [])]
     tally = run.engine.tally(known, counted if single else [*counted, SUBJECT], SUBJECT if single else None)
     settings = SearchSettings(
-        k=privacy.k,
+        k=asking.k_of(run.policy, table),
         suppression=privacy.suppression,
         weights={name: rule.weight for name, rule in quasi.items()},
         min_levels={name: rule.min_level for name, rule in quasi.items()},
         max_levels={name: rule.max_level for name, rule in quasi.items() if rule.max_level is not None},
         models=tuple(asking.fit(models, tally, asking.ladders(run.policy, table, models))),
+        population=tuple(asking.of_population(run.policy, table)),
     )
     hierarchies = {name: build(rule.hierarchy or "flat", run.policy.file.parent) for name, rule in quasi.items()}
+    if settings.population:
+        tally = asking.people(run.policy).beside(tally, hierarchies)
     return tally, hierarchies, settings, None if single else SUBJECT
 
 
@@ -342,6 +358,17 @@ def _of_known_subjects(run: Run, table: str, source: Table) -> tuple[Table, int]
     return written.table, ((run.record.get("deidentify", table) or {})["rows"] - written.rows)
 
 
+def _drawn(run: Run, table: str, source: Table) -> tuple[Table, int]:
+    """The records of the subjects who were drawn, where the policy asks for a safe sample; and the number of the others."""
+    sampling = run.policy.privacy.sampling
+    if sampling is None or table != run.policy.subject_table:
+        return source, 0
+    schema = source.schema.append(pa.field(DRAWN, pa.bool_()))
+    drawn = run.engine.map(run.engine.map(source, Draw(run.key, sampling.share, SUBJECT), schema), Keep(DRAWN, True), schema)
+    written = run.engine.write(_without(drawn, [DRAWN]), run.folder("known", table))
+    return written.table, ((run.record.get("deidentify", table) or {})["rows"] - written.rows)
+
+
 def _without(table: Table, columns: list[str]) -> Table:
     return _only(table, pa.schema([field for field in table.schema if field.name not in columns]))
 
@@ -381,14 +408,17 @@ def validate(run: Run) -> Counts:
 def _validate(run: Run) -> Counts:
     staged = {table: Staged(table, run.folder("stage", table), run.folder("subjects", table)) for table in tables(run.policy)}
     facts = {table: count_facts(one) for table, one in staged.items()}
+    privacy = run.policy.privacy
     verdicts = judge(
         {
             "expectations": lambda: expectations_gate(run, staged, facts),
             "k-anonymity": lambda: k_gate(run, staged),
             "leaks": lambda: leak_gate(run, staged),
             **({"differences": lambda: differences_gate(run, staged)} if releasing.published_before(run.policy) else {}),
-            **({"events": lambda: events_gate(run, staged)} if run.policy.privacy.events else {}),
-            **({"sensitive values": lambda: models_gate(run, staged)} if run.policy.privacy.l or run.policy.privacy.t else {}),
+            **({"events": lambda: events_gate(run, staged)} if privacy.events else {}),
+            **({"sensitive values": lambda: models_gate(run, staged)} if privacy.l or privacy.t or privacy.beta else {}),
+            **({"population": lambda: population_gate(run, staged)} if privacy.population else {}),
+            **({"safe sampling": lambda: sampling_gate(run, staged)} if privacy.sampling else {}),
         }
     )
     passed = sum(verdict.passed for verdict in verdicts)

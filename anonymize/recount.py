@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+_LADDER = pa.schema([("leaf", pa.string()), ("label", pa.string())])
 MEMORY = "2GB"
 
 
@@ -20,7 +22,7 @@ class Wanted:
 
     diversity: (column, variant, numbers): `distinct` (l), `entropy` (l) or `recursive` (c, l); closeness: (column, distance, t), with
     the whole table's counts of a column's values in `whole`, in `ranks` each value's rank (`ordered`) and in `paths` each value's
-    generalizations, finest first, the value itself among them (`hierarchical`).
+    generalizations, finest first, the value itself among them (`hierarchical`). likeness: (column, `basic` or `enhanced`, beta), with `whole`.
     """
 
     k: int
@@ -29,6 +31,7 @@ class Wanted:
     whole: Mapping[str, Mapping[str | None, int]] | None = None
     ranks: Mapping[str, Sequence[str | None]] | None = None
     paths: Mapping[str, Mapping[str | None, tuple[str | None, ...]]] | None = None
+    likeness: tuple[tuple[str, str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,10 @@ def recount(
         apart = _Distance(distance, column, wanted)
         broken = sum(apart(counts) > t + 1e-6 for counts in _histograms(duck, keys, column, subject is not None))
         failed += [f"{broken:,} classes are farther than t = {t:g} ({distance}) from the table in {column}"] if broken else []
+    for column, variant, beta in wanted.likeness:
+        whole = (wanted.whole or {})[column]
+        broken = sum(not _alike(variant, beta, counts, whole) for counts in _histograms(duck, keys, column, subject is not None))
+        failed += [f"{broken:,} classes are not {variant} {beta:g}-like the table in {column}"] if broken else []
     return Counted(rows or 0, classes, smallest or 0, tuple(failed))
 
 
@@ -101,6 +108,84 @@ def smallest_combination(about: Rows | None, events: Sequence[Rows], m: int) -> 
     return smallest, sets
 
 
+@dataclass(frozen=True)
+class Crowd:
+    """A population as it stands in a file. columns: a quasi-identifier -> the file's column; count: the file's column with the number of people
+    of a row; ladders: by quasi-identifier, each of the file's values (as text) with all that may have been published for it."""
+
+    file: Path
+    columns: Mapping[str, str]
+    count: str | None
+    delimiter: str | None
+    ladders: Mapping[str, Sequence[tuple[str | None, str | None]]]
+
+
+def values_of(file: Path, column: str, delimiter: str | None = None) -> list[str | None]:
+    """The distinct values of a column of a CSV or Parquet file, as text."""
+    duck = _open([file], [], delimiter or _delimiter(file))
+    return [row[0] for row in duck.execute(f"SELECT DISTINCT {_quoted(column)}::VARCHAR FROM t ORDER BY 1").fetchall()]  # noqa: S608
+
+
+def against(
+    file: Path | Sequence[Path], crowd: Crowd, *, subject: Path | Sequence[Path] | None = None, delimiter: str = ","
+) -> list[tuple[int, int]]:
+    """Of each class that is published (files as in `recount`): its subjects, and the people of the population for whom it may stand."""
+    duck = _open(_listed(file), _listed(subject), delimiter)
+    quasi = list(crowd.columns)
+    keys = ", ".join(_quoted(name) for name in quasi)
+    size = "count(*)" if subject is None else "count(DISTINCT __subject) + count(*) FILTER (__subject IS NULL)"
+    duck.execute(f"CREATE TABLE classes AS SELECT {keys}, {size} AS size FROM t GROUP BY {keys}")  # noqa: S608
+    source = _source(duck, crowd.file, crowd.delimiter or _delimiter(crowd.file))
+    texts = ", ".join(f"{_quoted(crowd.columns[name])}::VARCHAR AS v{i}" for i, name in enumerate(quasi))
+    number = f"sum({_quoted(crowd.count)}::BIGINT)" if crowd.count else "count(*)"
+    duck.execute(f"CREATE TABLE reached AS SELECT {texts}, {number} AS n FROM {source} GROUP BY ALL")  # noqa: S608
+    # A column at a time, each person goes on along all that may stand for her, as far as some class begins so.
+    for i, name in enumerate(quasi):
+        duck.register("ladder", pa.table({"leaf": [a for a, _ in crowd.ladders[name]], "label": [b for _, b in crowd.ladders[name]]}, _LADDER))
+        same = " AND ".join(f"c.{_quoted(other)} IS NOT DISTINCT FROM r.l{j}" for j, other in enumerate(quasi[:i]))
+        begins = f"SELECT 1 FROM classes c WHERE {same or 'true'} AND c.{_quoted(name)} IS NOT DISTINCT FROM l.label"  # noqa: S608
+        duck.execute(
+            f"CREATE OR REPLACE TABLE reached AS SELECT r.*, l.label AS l{i} FROM reached r "  # noqa: S608
+            f"JOIN (SELECT DISTINCT * FROM ladder) l ON r.v{i} IS NOT DISTINCT FROM l.leaf WHERE EXISTS ({begins})"
+        )
+    same = " AND ".join(f"c.{_quoted(name)} IS NOT DISTINCT FROM r.l{i}" for i, name in enumerate(quasi))
+    found = duck.execute(f"SELECT any_value(c.size), coalesce(sum(r.n), 0)::BIGINT FROM classes c LEFT JOIN reached r ON {same} GROUP BY {keys}")  # noqa: S608
+    return [(int(here), int(people)) for here, people in found.fetchall()]
+
+
+def failed_against(counted: Sequence[tuple[int, int]], k_map: int | None, presence: tuple[float, float] | None) -> list[str]:
+    """What does not hold of classes against a population, in words."""
+    few = sum(people < (k_map or 0) for _, people in counted)
+    words = [f"{few:,} classes have fewer than {k_map} people of the population"] if few else []
+    least, most = presence or (0.0, 1.0)
+    out = sum(not least - 1e-6 <= here / max(people, 1e-9) <= most + 1e-6 for here, people in counted) if presence else 0
+    return words + ([f"{out:,} classes have not between {least:g} and {most:g} of their population in the release"] if out else [])
+
+
+def safe_delta(k: int, share: float, epsilon: float) -> float:
+    """The delta that k gives, by its definition: the largest chance, over numbers n of equal people, that more than gamma n of them are drawn.
+
+    Summed term by term, up to where Chernoff's bound is under what was found. Source: Li, Qardaji and Su (2012), theorem 5.
+    """
+    gamma = 1 - (1 - share) * math.exp(-epsilon)
+    rate = gamma * math.log(gamma / share) + (1 - gamma) * math.log((1 - gamma) / (1 - share))
+    n, most = max(math.ceil(k / gamma - 1), 1), 0.0
+    while math.exp(-rate * n) > max(most, 1e-300):
+        j = math.floor(gamma * n + 1e-9) + 1
+        term = (
+            math.exp(math.lgamma(n + 1) - math.lgamma(j + 1) - math.lgamma(n - j + 1) + j * math.log(share) + (n - j) * math.log1p(-share))
+            if j <= n
+            else 0.0
+        )
+        total = 0.0
+        while j <= n and term > total * 1e-17:
+            total += term
+            term *= (n - j) / (j + 1) * share / (1 - share)
+            j += 1
+        most, n = max(most, total), n + 1
+    return most
+
+
 def _listed(files: Path | Sequence[Path] | None) -> list[Path]:
     return [] if files is None else [files] if isinstance(files, Path) else list(files)
 
@@ -109,17 +194,32 @@ def _open(files: list[Path], subjects: list[Path], delimiter: str) -> duckdb.Duc
     scratch = files[0].parent / f".{files[0].name}.scratch"
     duck = duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": str(scratch)})
     duck.execute("SET enable_progress_bar = false")
-    names = [str(file) for file in files]
     if _is_parquet(files[0]):
-        duck.read_parquet(names).create_view("written")
+        duck.read_parquet([str(file) for file in files]).create_view("written")
     else:
-        duck.read_csv(names[0], sep=delimiter, header=True, all_varchar=True, quotechar='"', escapechar='"').create_view("written")
+        _csv(duck, files[0], delimiter).create_view("written")
     if not subjects:
         duck.execute("CREATE VIEW t AS FROM written")
     else:
         duck.read_parquet([str(file) for file in subjects]).create_view("whose")
         duck.execute("CREATE VIEW t AS SELECT * FROM written POSITIONAL JOIN whose")
     return duck
+
+
+def _csv(duck: duckdb.DuckDBPyConnection, file: Path, delimiter: str) -> duckdb.DuckDBPyRelation:
+    return duck.read_csv(str(file), sep=delimiter, header=True, all_varchar=True, quotechar='"', escapechar='"')
+
+
+def _source(duck: duckdb.DuckDBPyConnection, file: Path, delimiter: str) -> str:
+    (duck.read_parquet(str(file)) if _is_parquet(file) else _csv(duck, file, delimiter)).create_view("crowd")
+    return "crowd"
+
+
+def _delimiter(file: Path) -> str:
+    if _is_parquet(file):
+        return ","
+    with file.open(encoding="utf-8-sig") as lines:
+        return max(",;\t|", key=lines.readline().count)
 
 
 def _is_parquet(file: Path) -> bool:
@@ -156,6 +256,17 @@ def _diverse(variant: str, numbers: tuple[float, ...], counts: Counter[str | Non
     c, l = numbers  # noqa: E741
     ranked = sorted(counts.values(), reverse=True)
     return ranked[0] < c * sum(ranked[int(l) - 1 :])
+
+
+def _alike(variant: str, beta: float, counts: Counter[str | None], whole: Mapping[str | None, int]) -> bool:
+    """beta-likeness as its definition has it: no value gains more, over its share in the table, than beta (or -ln of that share)."""
+    total, everyone = counts.total(), sum(whole.values())
+    for value, number in counts.items():
+        before, here = whole[value] / everyone, number / total
+        most = beta if variant == "basic" else min(beta, -math.log(before))
+        if here > before and here / before - 1 > most + 1e-6:
+            return False
+    return True
 
 
 class _Distance:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anonymize import __version__
+from anonymize import __version__, asking
 from anonymize.policy.environment import expand
 from anonymize.policy.model import Policy
 from anonymize.publish import GateFact, PrivacyFact, ReleaseFacts, Store, release_facts, table_facts
@@ -14,6 +14,8 @@ def facts(run: Run) -> ReleaseFacts:
     policy = run.policy
     generalized = run.record.tables("generalize")
     reached = [counts["k"] for counts in generalized.values() if counts.get("k")]
+    # Of a safe sample nothing is told of whom it left out: that would tell of them what differential privacy keeps.
+    told = policy.privacy.sampling is None
     return release_facts(
         policy,
         run=run.id,
@@ -21,9 +23,9 @@ def facts(run: Run) -> ReleaseFacts:
         code_version=__version__,
         key_id=run.key.id,
         privacy=PrivacyFact(
-            k=policy.privacy.k,
+            k=min((asking.k_of(policy, table) for table, counts in generalized.items() if "k" in counts), default=policy.privacy.k),
             reached=min(reached) if reached else None,
-            suppressed=sum(counts["suppressed"] for counts in generalized.values()),
+            suppressed=sum(counts["suppressed"] for counts in generalized.values()) if told else None,
         ),
         tables=tuple(
             table_facts(
@@ -43,7 +45,9 @@ def facts(run: Run) -> ReleaseFacts:
             "quarantined": sum(counts["quarantined"] for counts in run.record.tables("extract").values()),
             "suppressed": sum(counts["suppressed"] for counts in generalized.values()),
             "of no known subject": sum(counts["held_back"] for counts in generalized.values()),
-        },
+        }
+        if told
+        else {},
     )
 
 

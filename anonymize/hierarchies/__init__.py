@@ -14,7 +14,7 @@ from anonymize.hierarchies.tables import CsvHierarchy
 from anonymize.hierarchies.terms import Atc, Icd9Cm, Icd10Cm
 from anonymize.hierarchies.texts import Flat, Mask, Ordered, Zip, Zip3
 
-__all__ = ["ANY", "Hierarchy", "build", "names"]
+__all__ = ["ANY", "Hierarchy", "build", "data_drawn", "names"]
 
 #: Name -> (how it is made from its argument, how it is written in a policy).
 _MAKERS: dict[str, tuple[Callable[[str, Path], Hierarchy], str]] = {
@@ -33,10 +33,17 @@ _MAKERS: dict[str, tuple[Callable[[str, Path], Hierarchy], str]] = {
     "csv": (lambda a, f: CsvHierarchy.load(f / a), "csv:FILE"),
 }
 
+_DRAWN: frozenset[str] = frozenset()
+
 
 def names() -> list[str]:
     """How each hierarchy is written in a policy."""
     return [words for _, words in _MAKERS.values()]
+
+
+def data_drawn(name: str) -> bool:
+    """Whether the groups of a hierarchy, as a policy names it, come from the data's own values."""
+    return name.partition(":")[0] in _DRAWN
 
 
 def build(name: str, folder: Path = Path(".")) -> Hierarchy:

@@ -290,6 +290,52 @@ def named_k(words: object) -> object:
     return math.ceil(1 / risk - 1e-9) if 0 < risk <= 1 else NAMED_K.get(words, words)
 
 
+class Population(Checked):
+    """The people whom the release was drawn from: a file with a row a person, or a row a combination with the number of its people. What is
+    asked of it is asked of the subject table."""
+
+    file: str
+    """CSV or Parquet, relative to the policy."""
+    columns: dict[str, str] = {}
+    """A quasi-identifier's published name -> the file's column; default: the same name."""
+    count: str | None = None
+    """The file's column with the number of people of a row; default: a row is a person."""
+    delimiter: str | None = None
+    """Of a CSV; default: as its first line has it."""
+    k_map: Annotated[Whole | None, BeforeValidator(named_k)] = Field(default=None, ge=2, alias="k-map")
+    """People of the population a class."""
+    k: Annotated[Whole | None, BeforeValidator(named_k)] = Field(default=None, ge=1)
+    """Subjects a class of the subject table in the release; default: the policy's k. May be 1 beside k-map."""
+    presence: tuple[Number, Number] | None = None
+    """[least, most]: in each class the share of the population's people who are in the release."""
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Population:
+        if self.k_map is None and self.presence is None:
+            raise ValueError("asks nothing: say 'k-map: 11', 'presence: [0, 0.2]', or both")
+        if self.presence is not None and not 0 <= self.presence[0] < self.presence[1] <= 1:
+            raise ValueError("'presence' is two shares from 0 to 1, the least and the most, for example [0, 0.2]")
+        if self.k is not None and self.k_map is None:
+            raise ValueError("'k' is for the release beside 'k-map'; without it say 'privacy: {k: …}'")
+        return self
+
+
+class Sampling(Checked):
+    """(epsilon, delta)-differential privacy of the subject table by a random sample and k."""
+
+    share: Number = Field(gt=0, lt=1)
+    """The chance of each subject to be drawn, by the key: the same key draws the same."""
+    epsilon: Number = Field(gt=0)
+    delta: Number = Field(default=1e-6, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _within_the_theorem(self) -> Sampling:
+        least = -math.log1p(-self.share)
+        if self.epsilon < least - 1e-9:
+            raise ValueError(f"where a share of {self.share:g} is drawn, 'epsilon' must be at least {least:.3g}: draw fewer, or raise epsilon")
+        return self
+
+
 class Privacy(Checked):
     """k-anonymity, counted in subjects, and what is asked beside it."""
 
@@ -301,6 +347,12 @@ class Privacy(Checked):
     """l-diversity of sensitive columns, as published: `diagnosis:3`, `diagnosis:entropy:3`, `diagnosis:recursive:4:3`."""
     t: tuple[Annotated[str, Field(pattern=r"^[^:]+:((equal|ordered|hierarchical):)?[0-9.]+$")], ...] = ()
     """t-closeness of sensitive columns: `diagnosis:0.2`, `age:ordered:0.2`, `diagnosis:hierarchical:0.2`."""
+    beta: tuple[Annotated[str, Field(pattern=r"^[^:]+:((basic|enhanced):)?[0-9.]+$")], ...] = ()
+    """beta-likeness of sensitive columns: `diagnosis:1`, `diagnosis:basic:2`."""
+    population: Population | None = None
+    """k-map and delta-presence against a table of people."""
+    sampling: Sampling | None = None
+    """Safe release by random sampling."""
     attacker: str = Field(default="demographics", pattern=r"^demographics( \+ ([1-3]) events?)?$")
     """What is taken to be known of a subject: `demographics`, the quasi-identifiers of any one row; `demographics + 2 events`, those of the
     subject table and of up to two rows of the other tables together."""

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from anonymize.errors import AnonymizeError
 from anonymize.hierarchies.base import ANY, Hierarchy
-from anonymize.privacy.judge import SearchSettings
-from anonymize.privacy.search import search
+from anonymize.privacy.judge import Judge, SearchSettings
+from anonymize.privacy.lattice import encode
+from anonymize.privacy.models import columns_of
+from anonymize.privacy.search import search_encoded
 from anonymize.privacy.solution import SUPPRESSED, Solution
 
 
@@ -74,26 +75,26 @@ def search_parts(
     """Search each part by itself; within a part its column is no coarser than `level`, so that no class lies in two parts.
 
     The suppression budget holds in each part; a part that cannot hold what is asked within it is suppressed whole, and all that is suppressed
-    must be within the budget of the whole. Raises AnonymizeError where it is not. t-closeness compares with the part.
+    must be within the budget of the whole. Raises AnonymizeError where it is not. What models compare with the table is the whole one.
     """
-    labels = pc.dictionary_encode(
-        hierarchies[column].generalize(tally[column].combine_chunks(), level).cast(pa.string()), null_encoding="encode"
-    )
-    numbers = labels.indices.to_numpy(zero_copy_only=False)
+    encoded = encode(tally, hierarchies, settings.weights, subject, columns_of(settings.models))
+    place = encoded.columns.index(column)
+    groups, labels = encoded.groups[level], encoded.labels(hierarchies, place, level)
+    leaves = np.arange(encoded.starts[place], encoded.starts[place + 1])
+    numbers = groups[encoded.cells.codes[:, place]]
     highest = min(level, settings.max_levels.get(column, level))
-    within = replace(settings, max_levels={**settings.max_levels, column: highest})
+    judge = Judge(encoded, replace(settings, max_levels={**settings.max_levels, column: highest}))
     parts: dict[str | None, Solution] = {}
-    lost, gone, checks, total = 0.0, 0, 0, int(tally["subjects"].to_numpy().sum())
-    for number, label in enumerate(labels.dictionary.to_pylist()):
-        part = tally.filter(pa.array(numbers == number))
-        rows = int(part["subjects"].to_numpy().sum())
+    lost, gone, checks, total = 0.0, 0, 0, encoded.total
+    for number, first in zip(*np.unique(groups[leaves], return_index=True), strict=True):
+        part = encoded.part(np.flatnonzero(numbers == number))
         try:
-            found = search(part, hierarchies, within, subject=subject)
+            found = search_encoded(judge.of_part(part), hierarchies)
         except AnonymizeError:
-            lost, gone = lost + rows, gone + rows
+            lost, gone = lost + part.total, gone + part.total
             continue
-        parts[label] = found
-        lost, gone, checks = lost + found.loss * rows, gone + found.suppressed, checks + found.checks
+        parts[labels[int(first)].as_py()] = found
+        lost, gone, checks = lost + found.loss * part.total, gone + found.suppressed, checks + found.checks
     if gone > int(settings.suppression * total + 1e-9):
         raise AnonymizeError(
             f"k = {settings.k} cannot be reached in each part by '{column}': {gone / total:.1%} of the records would be suppressed, and "

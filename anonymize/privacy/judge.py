@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from operator import le
 
 import numpy as np
@@ -60,16 +61,21 @@ class Judge:
 
     def __init__(self, encoded: Encoded, settings: SearchSettings) -> None:
         self.encoded, self.settings = encoded, settings
-        self.marginals = encoded.marginals(encoded.leaf_rows())
         self.checks = 0
         self.weight = encoded.weight
         self._columns = np.arange(len(encoded.columns))
         self._small: list[Cells] = []
         self._whole = encoded.histograms()
 
+    @cached_property
+    def marginals(self) -> np.ndarray:
+        """As `Encoded.marginals`, of all records."""
+        return self.encoded.marginals(self.encoded.leaf_rows())
+
     def of_part(self, part: Encoded) -> Judge:
         """A judge of some of the tuples, who compares classes with the whole."""
         other = copy.copy(self)
+        other.__dict__.pop("marginals", None)
         other.encoded, other._small = part, []
         return other
 

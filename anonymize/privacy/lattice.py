@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -126,6 +126,18 @@ class Encoded:
             return Cells(cells.codes[first], kernels.add_up(pair, cells.rows, len(first)), cells.subjects[first], node)
         first = kernels.first_of_each(ids, count)
         return Cells(cells.codes[first], kernels.add_up(ids, cells.rows, count), _NONE, node)
+
+    def part(self, some: np.ndarray) -> Encoded:
+        """Some tuples, with all leaves and sensitive values of the whole. some: positions, ascending, so that subjects stay in order."""
+        cells = self.cells
+        part = Cells(
+            cells.codes[some],
+            cells.rows[some],
+            cells.subjects[some] if len(cells.subjects) else cells.subjects,
+            cells.at,
+            cells.population[some] if len(cells.population) else cells.population,
+        )
+        return replace(self, cells=part, sensitive={name: replace(held, codes=held.codes[some]) for name, held in self.sensitive.items()})
 
     def leaf_rows(self) -> np.ndarray:
         """int64: the records of each leaf, over all columns' leaves."""

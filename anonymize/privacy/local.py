@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from anonymize.errors import AnonymizeError
 from anonymize.hierarchies.base import ANY, Hierarchy
 from anonymize.privacy.judge import Judge, SearchSettings
-from anonymize.privacy.lattice import Cells, Encoded, Node, encode
+from anonymize.privacy.lattice import Encoded, Node, encode
 from anonymize.privacy.models import columns_of
 from anonymize.privacy.search import bounds, outer_sum, unreachable
 from anonymize.privacy.solution import SUPPRESSED
@@ -116,10 +116,11 @@ class Peeler:
     def run(self) -> None:
         """Peel, then house what is left."""
         left = np.arange(len(self.place))
-        while len(left) and np.isfinite(self._later).any() and time.monotonic() < self._until:
+        while self.encoded.cells.rows[left].any() and np.isfinite(self._later).any() and time.monotonic() < self._until:
             left = self._round(left)
         published = self.place >= 0
         self.levels[published] = self.nodes[self.place[published]]
+        left = left[self.encoded.cells.rows[left] > 0]  # of the population no one need be housed
         if len(left):
             self._house(left)
         lost = int(self.encoded.cells.rows[self.place < 0].sum())
@@ -158,7 +159,7 @@ class Peeler:
         """As compiled, for models that look at sensitive values. These are asked only of classes that hold k and are not too dear yet."""
         from anonymize.privacy import kernels
 
-        part = _part(self.encoded, left)
+        part = self.encoded.part(left)
         for number, cost in zip(order, costs, strict=True):
             if part.total <= stop:
                 break
@@ -179,7 +180,7 @@ class Peeler:
             if now.any():
                 self.place[left[now]] = number
                 left = left[~now]
-                part = _part(self.encoded, left)
+                part = self.encoded.part(left)
         return left
 
     def _good(self, part: Encoded, node: Node) -> tuple[np.ndarray, np.ndarray]:
@@ -191,7 +192,7 @@ class Peeler:
 
     def _costs(self, left: np.ndarray) -> np.ndarray:
         """float64 (nodes): the mean loss of what is left at each node."""
-        part = _part(self.encoded, left)
+        part = self.encoded.part(left)
         marginals = part.marginals(part.leaf_rows())
         parts = [m[a : b + 1] for m, a, b in zip(marginals, self.lowest, self.highest, strict=True)]
         return outer_sum(parts).reshape(-1) / max(part.total, 1)
@@ -204,7 +205,7 @@ class Peeler:
         if not len(published):
             return
         e, hosts = self.encoded, _Hosts(self, published)
-        same = _part(e, left).classes((0,) * len(self.highest))[0]
+        same = e.part(left).classes((0,) * len(self.highest))[0]
         newcomers = np.split(np.argsort(same, kind="stable"), np.flatnonzero(np.diff(np.sort(same))) + 1)
         highest = np.array(self.highest, np.int64)
         for newcomer in newcomers:
@@ -242,7 +243,7 @@ class Peeler:
         return np.asarray(self.encoded.losses[levels, self.encoded.cells.codes[tuples]].sum(axis=1))
 
     def _holds(self, members: np.ndarray, node: Node) -> bool:
-        ids, good = self._good(_part(self.encoded, np.sort(members)), node)
+        ids, good = self._good(self.encoded.part(np.sort(members)), node)
         return bool(good.all()) and len(good) == 1 and len(ids) > 0
 
     def solution(self, hierarchies: Mapping[str, Hierarchy]) -> LocalSolution:
@@ -251,7 +252,7 @@ class Peeler:
         published = np.flatnonzero(self.place >= 0)
         rows = e.cells.rows[published]
         ids, first = self._published_classes(published) if len(published) else (np.zeros(0, np.int64), np.zeros(0, np.int64))
-        part = _part(e, published)
+        part = e.part(published)
         sizes = part.sizes(ids.astype(np.int32), len(first))
         lost = e.total - int(rows.sum())
         total = float((self._loss_at(published, self.levels[published]) * rows).sum()) + lost * e.weight if len(published) else lost * e.weight
@@ -299,20 +300,6 @@ class _Hosts:
                 self._peeler.place[members] = 0
 
 
-def _part(encoded: Encoded, some: np.ndarray) -> Encoded:
-    """Some tuples of a tally. some: positions, ascending, so that subjects stay in order."""
-    cells = encoded.cells
-    part = Cells(
-        cells.codes[some],
-        cells.rows[some],
-        cells.subjects[some] if len(cells.subjects) else cells.subjects,
-        cells.at,
-        cells.population[some] if len(cells.population) else cells.population,
-    )
-    sensitive = {name: replace(held, codes=held.codes[some]) for name, held in encoded.sensitive.items()}
-    return replace(encoded, cells=part, sensitive=sensitive)
-
-
 def _published_tuples(
     encoded: Encoded, hierarchies: Mapping[str, Hierarchy], published: np.ndarray, levels: np.ndarray
 ) -> tuple[Tuples, dict[str, pa.DictionaryArray]]:
@@ -320,7 +307,7 @@ def _published_tuples(
     if not len(published):
         empty = pa.array([], pa.string()).dictionary_encode()
         return Tuples([pa.array([], pa.string())] * len(encoded.columns)), dict.fromkeys(encoded.columns, empty)
-    ids = _part(encoded, published).classes((0,) * len(encoded.columns))[0]
+    ids = encoded.part(published).classes((0,) * len(encoded.columns))[0]
     one = published[np.unique(ids, return_index=True)[1]]
     exact, labels = [], {}
     for c, name in enumerate(encoded.columns):

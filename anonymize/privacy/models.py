@@ -19,6 +19,8 @@ import pyarrow.compute as pc
 from anonymize.hierarchies.base import Hierarchy
 
 _EPSILON = 1e-9
+#: Numbers of people that are looked at together; and a chance under which none is told from none.
+_PEOPLE_AT_ONCE, _NEGLIGIBLE = 4096, 1e-300
 
 
 class PopulationModel(Protocol):
@@ -157,7 +159,8 @@ class CloseT:
 
 @dataclass(frozen=True)
 class BetaLikeness(_Unbounded):
-    """No value's share grows by more than a factor: (q - p) / p <= min(beta, -ln p) for each value with q > p (enhanced beta-likeness).
+    """No value's share grows by more than a factor: (q - p) / p <= beta for each value with q > p (basic beta-likeness); or
+    <= min(beta, -ln p), so that frequent values may grow less (enhanced).
 
     p: the table's share of a value, q: the class's. Source: Cao and Karras (2012), Publishing microdata with a robust privacy guarantee.
     """
@@ -215,36 +218,34 @@ def safe_sampling_delta(k: int, drawn: float, epsilon: float) -> float:
 
     Source: Li, Qardaji and Su (2012), On sampling, anonymization, and differential privacy, theorem 5: the largest chance, over the numbers n
     of people from ceil(k / gamma - 1), that more than gamma n of them are drawn; gamma = (e^epsilon - 1 + drawn) / e^epsilon. As in ARX.
+    Raises ValueError where epsilon is under -ln(1 - drawn): there the theorem says nothing.
     """
+    if epsilon < -math.log1p(-drawn) - _EPSILON:
+        raise ValueError(f"epsilon must be at least -ln(1 - share) = {-math.log1p(-drawn):.3g} where a share of {drawn:g} is drawn")
+    from scipy.special import bdtrc
+
     gamma = (math.exp(epsilon) - 1 + drawn) / math.exp(epsilon)
     if gamma >= 1:
         return 0.0
-    first, most, n = math.ceil(k / gamma - 1), 0.0, 0
-    # The chance falls with n but for a saw of period 1 / gamma: past some periods and a bound on all that follows, no more can come.
+    # The chance falls with n but for a saw of period 1 / gamma; by Chernoff it is under exp(-n far), past which no more can come.
     far = math.log(gamma / drawn) * gamma + math.log((1 - gamma) / (1 - drawn)) * (1 - gamma)
-    n = max(first, 0)
-    while True:
-        most = max(most, _more_than(math.floor(gamma * n + _EPSILON), n, drawn))
-        n += 1
-        if math.exp(-n * far) < most or n > 1_000_000:
-            return most
-
-
-def _more_than(j: int, n: int, p: float) -> float:
-    """The chance that more than j of n are drawn."""
-    terms = (
-        math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) + i * math.log(p) + (n - i) * math.log1p(-p)
-        for i in range(j + 1, n + 1)
-    )
-    return math.fsum(math.exp(term) for term in terms)
+    first, most = max(math.ceil(k / gamma - 1), 1), 0.0
+    while most == 0.0 or math.exp(-first * far) >= most:
+        n = np.arange(first, first + _PEOPLE_AT_ONCE)
+        most = max(most, float(bdtrc(np.floor(gamma * n + _EPSILON), n, drawn).max()), _NEGLIGIBLE)
+        first += _PEOPLE_AT_ONCE
+    return most
 
 
 def safe_sampling_k(delta: float, drawn: float, epsilon: float) -> int:
     """The least k that gives (epsilon, delta) together with drawing each person with probability `drawn`."""
-    k = 1
-    while safe_sampling_delta(k, drawn, epsilon) > delta:
-        k += 1
-    return k
+    low, high = 0, 1
+    while safe_sampling_delta(high, drawn, epsilon) > delta:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if safe_sampling_delta(middle, drawn, epsilon) > delta else (low, middle)
+    return high
 
 
 def parse_l(text: str) -> Model:
@@ -275,6 +276,19 @@ def parse_t(text: str) -> CloseT:
     except ValueError:
         pass
     raise ValueError(f"'{text}' is no t-closeness. Write COLUMN:T or COLUMN:ordered:T or COLUMN:hierarchical:T, T from 0 to 1")
+
+
+def parse_beta(text: str) -> BetaLikeness:
+    """`diagnosis:1` (enhanced) or `diagnosis:basic:1`. Raises ValueError."""
+    column, _, rest = text.rpartition(":")
+    column, _, variant = column.rpartition(":") if column.endswith((":basic", ":enhanced")) else (column, "", "enhanced")
+    try:
+        beta = float(rest)
+        if column and ":" not in column and 0 < beta < math.inf:
+            return BetaLikeness(column, beta, variant == "enhanced")
+    except ValueError:
+        pass
+    raise ValueError(f"'{text}' is no beta-likeness. Write COLUMN:BETA or COLUMN:basic:BETA, BETA over 0")
 
 
 def _least_two(text: str) -> int:

@@ -38,11 +38,14 @@ def search(tally: pa.Table, hierarchies: Mapping[str, Hierarchy], settings: Sear
     Raises AnonymizeError where no node holds: at the top all is one class, so only a table of fewer than k subjects does that, or
     bounds on the levels, or a model that the table as a whole does not hold.
     """
-    encoded = encode(tally, hierarchies, settings.weights, subject, columns_of(settings.models))
-    lowest, highest = bounds(encoded, settings)
-    if encoded.total == 0:
-        return empty_solution(encoded, hierarchies, lowest)
-    judge = Judge(encoded, settings)
+    return search_encoded(Judge(encode(tally, hierarchies, settings.weights, subject, columns_of(settings.models)), settings), hierarchies)
+
+
+def search_encoded(judge: Judge, hierarchies: Mapping[str, Hierarchy]) -> Solution:
+    """As `search`, of what a judge holds: a tally, or a part of one whose classes are compared with the whole."""
+    lowest, highest = bounds(judge.encoded, judge.settings)
+    if judge.encoded.total == 0:
+        return empty_solution(judge.encoded, hierarchies, lowest)
     best = Lattice(judge, lowest, highest).best()
     if best is None:
         raise AnonymizeError(unreachable(judge, highest))

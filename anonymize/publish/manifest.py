@@ -58,11 +58,12 @@ class TableFact(Stated):
 
 
 class PrivacyFact(Stated):
-    """The privacy model and what was reached. k: asked for; reached: the smallest class, recounted; suppressed: rows held back."""
+    """The privacy model and what was reached. k: asked for; reached: the smallest class, recounted; suppressed: rows held back, None where
+    it is not told (a safe sample)."""
 
     k: int
     reached: int | None = None
-    suppressed: int = 0
+    suppressed: int | None = 0
     suppressed_subjects: int | None = None
 
 

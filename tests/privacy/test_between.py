@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import math
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +15,9 @@ from anonymize import pipeline
 from anonymize.errors import AnonymizeError, PolicyError
 from anonymize.policy.loader import load
 from anonymize.privacy import PartsSolution, SearchSettings, search, search_parts
+from anonymize.privacy.models import BetaLikeness, CloseT, Model
 from anonymize.run import Run
+from tests.privacy.test_models import SICK, sick_tally
 from tests.privacy.test_search import HIERARCHIES, ROWS, Row, tally
 from tests.road import hospital
 
@@ -45,6 +48,30 @@ def test_each_part_has_its_own_levels_and_every_class_holds_k(rows: list[Row], k
             for (name, hierarchy), value in zip(HIERARCHIES.items(), row, strict=True):
                 assert hierarchy.generalize(pa.array([value], pa.string()), levels[name])[0].as_py() == published[name]
     assert solution.k <= min(classes.values(), default=0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(SICK, st.sampled_from([CloseT("illness", 0.3), BetaLikeness("illness", 1.0)]), st.sampled_from([0.3, 1.0]))
+def test_classes_of_parts_are_compared_with_the_whole_table(rows: list[tuple[Row, str]], model: Model, budget: float) -> None:
+    wanted = SearchSettings(k=2, suppression=budget, models=(model,))
+    try:
+        solution = search_parts(sick_tally(rows), HIERARCHIES, wanted, "zip", 1)
+    except AnonymizeError:
+        assert budget < 1
+        return
+    out = applied(solution, [row for row, _ in rows])
+    classes: dict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
+    for published, (_, illness) in zip(out, rows, strict=True):
+        if not published["__suppressed"]:
+            classes[tuple(published[name] for name in HIERARCHIES)][illness] += 1
+    whole = Counter(illness for _, illness in rows)
+    for counts in classes.values():
+        apart = {value: counts[value] / counts.total() - whole[value] / whole.total() for value in whole}
+        if isinstance(model, CloseT):
+            assert sum(map(abs, apart.values())) / 2 <= 0.3 + 1e-9
+        else:
+            p = {value: whole[value] / whole.total() for value in whole}
+            assert all(more / p[value] <= min(1.0, -math.log(p[value])) + 1e-9 for value, more in apart.items() if more > 0)
 
 
 def test_a_part_that_is_crowded_stays_finer() -> None:

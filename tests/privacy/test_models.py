@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,11 +31,13 @@ from anonymize.privacy.models import (
     PopulationModel,
     RecursiveL,
     fitted,
+    parse_beta,
     parse_l,
     parse_t,
     safe_sampling_delta,
     safe_sampling_k,
 )
+from anonymize.recount import Crowd, _alike, against, safe_delta
 from tests.privacy.test_search import HIERARCHIES, ROWS, Row, at
 
 ILLNESSES = ["asthma", "copd", "flu", "gout"]
@@ -111,6 +114,10 @@ def beta(counts: Counts, whole: Counts) -> bool:
     return all(q <= p or (q - p) / p <= min(1.0, -math.log(p)) + 1e-9 for p, q in zip(shares(whole), shares(counts), strict=True) if p)
 
 
+def basic(counts: Counts, whole: Counts) -> bool:
+    return all(q <= p or (q - p) / p <= 0.5 + 1e-9 for p, q in zip(shares(whole), shares(counts), strict=True) if p)
+
+
 ORDER = tuple(range(len(ILLNESSES)))
 MODELS: dict[str, tuple[Model, Callable[[Counts, Counts], bool]]] = {
     "distinct": (DistinctL("illness", 2), distinct),
@@ -120,6 +127,7 @@ MODELS: dict[str, tuple[Model, Callable[[Counts, Counts], bool]]] = {
     "t ordered": (CloseT("illness", 0.3, "ordered"), closeness("ordered")),
     "t hierarchical": (CloseT("illness", 0.3, "hierarchical"), closeness("hierarchical")),
     "beta": (BetaLikeness("illness", 1.0), beta),
+    "beta basic": (BetaLikeness("illness", 0.5, enhanced=False), basic),
 }
 
 
@@ -232,16 +240,20 @@ POPULATIONS: dict[str, tuple[PopulationModel, Callable[[int, int], bool]]] = {
 }
 
 
+def crowd_tally(people: list[Row], released: list[int]) -> pa.Table:
+    population, sample = Counter(people), Counter(people[p] for p in released)
+    columns = list(zip(*population, strict=True))
+    named = {column: pa.array(values, pa.string()) for column, values in zip(HIERARCHIES, columns, strict=True)}
+    return pa.table({**named, "subjects": pa.array([sample[row] for row in population]), POPULATION: pa.array(population.values())})
+
+
 @pytest.mark.parametrize("name", list(POPULATIONS))
 @settings(max_examples=25, deadline=None)
 @given(people=ROWS, data=st.data(), budget=st.sampled_from([0.0, 0.3, 1.0]))
 def test_the_optimum_against_a_population_is_that_of_brute_force(name: str, people: list[Row], data: st.DataObject, budget: float) -> None:
     model, definition = POPULATIONS[name]
     released = data.draw(st.lists(st.integers(0, len(people) - 1), unique=True, min_size=1))
-    population, sample = Counter(people), Counter(people[p] for p in released)
-    columns = list(zip(*population, strict=True))
-    named = {column: pa.array(values, pa.string()) for column, values in zip(HIERARCHIES, columns, strict=True)}
-    table = pa.table({**named, "subjects": pa.array([sample[row] for row in population]), POPULATION: pa.array(population.values())})
+    table = crowd_tally(people, released)
 
     def holds(members: list[int]) -> bool:
         return definition(len(set(members) & set(released)), len(members))
@@ -253,6 +265,65 @@ def test_the_optimum_against_a_population_is_that_of_brute_force(name: str, peop
             search(table, HIERARCHIES, wanted)
         return
     assert search(table, HIERARCHIES, wanted).loss == pytest.approx(expected)
+
+
+@settings(max_examples=25, deadline=None)
+@given(people=ROWS, data=st.data(), k=st.integers(1, 2))
+def test_each_class_of_local_recoding_stands_for_k_people(people: list[Row], data: st.DataObject, k: int) -> None:
+    released = data.draw(st.lists(st.integers(0, len(people) - 1), unique=True, min_size=1))
+    solution = recode_locally(crowd_tally(people, released), HIERARCHIES, SearchSettings(k=k, suppression=1.0, population=(KMap(4),)))
+    columns = [pa.array(values, pa.string()) for values in zip(*(people[p] for p in released), strict=True)]
+    out = solution.apply(pa.RecordBatch.from_arrays(columns, names=list(HIERARCHIES))).to_pylist()
+    every = [{at([row], node)[0][0] for node in all_nodes()} for row in people]
+    classes = Counter(tuple(row[name] for name in HIERARCHIES) for row in out if not row["__suppressed"])
+    for published, number in classes.items():
+        assert number >= k
+        assert sum(published in ways for ways in every) >= 4
+
+
+@settings(max_examples=25, deadline=None)
+@given(people=ROWS, data=st.data())
+def test_the_gate_counts_people_as_they_are(people: list[Row], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Classes of mixed levels, some overlapping, counted against the population one person at a time."""
+    folder = tmp_path_factory.mktemp("gate")
+    nodes = data.draw(st.lists(st.sampled_from(all_nodes()), min_size=1, max_size=6))
+    written = [at([data.draw(st.sampled_from(people))], node)[0][0] for node in nodes]
+    names = list(HIERARCHIES)
+    for name, rows in (("release", written), ("people", people)):
+        columns = zip(*rows, strict=True)
+        pq.write_table(pa.table({c: pa.array(v, pa.string()) for c, v in zip(names, columns, strict=True)}), folder / f"{name}.parquet")
+    ladders = {
+        name: [
+            (v, h.generalize(pa.array([v], pa.string()), level)[0].as_py()) for v in {row[c] for row in people} for level in range(len(h.levels))
+        ]
+        for c, (name, h) in enumerate(HIERARCHIES.items())
+    }
+    crowd = Crowd(folder / "people.parquet", {name: name for name in names}, None, None, ladders)
+    every = [{at([row], node)[0][0] for node in all_nodes()} for row in people]
+    expected = sorted((number, sum(published in ways for ways in every)) for published, number in Counter(written).items())
+    assert sorted(against(folder / "release.parquet", crowd)) == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    counts=st.lists(st.integers(0, 6), min_size=4, max_size=4).filter(any),
+    rest=st.lists(st.integers(1, 6), min_size=4, max_size=4),
+    name=st.sampled_from(["beta", "beta basic"]),
+)
+def test_the_gate_judges_likeness_by_the_definition(counts: list[int], rest: list[int], name: str) -> None:
+    model, definition = MODELS[name]
+    assert isinstance(model, BetaLikeness)
+    whole = {value: a + b for value, a, b in zip(ILLNESSES, counts, rest, strict=True)}
+    here = Counter({value: n for value, n in zip(ILLNESSES, counts, strict=True) if n})
+    judged = _alike("enhanced" if model.enhanced else "basic", model.beta, here, whole)
+    assert judged == definition(dict(here), whole)
+
+
+def test_the_gate_and_the_search_agree_on_safe_samples() -> None:
+    for k, drawn, epsilon in ((5, 0.1, 1.0), (20, 0.1, 0.5), (10, 0.3, 2.0), (40, 0.02, 0.05)):
+        assert safe_delta(k, drawn, epsilon) == pytest.approx(safe_sampling_delta(k, drawn, epsilon), rel=1e-6)
+    with pytest.raises(ValueError, match="at least -ln"):
+        safe_sampling_delta(5, 0.5, 0.1)
 
 
 def test_safe_sampling_by_its_definition() -> None:
@@ -295,6 +366,14 @@ def test_l_as_it_is_written(text: str, model: Model) -> None:
 def test_t_as_it_is_written() -> None:
     assert parse_t("a:0.2") == CloseT("a", 0.2)
     assert parse_t("a:ordered:0.2") == CloseT("a", 0.2, "ordered")
+
+
+def test_beta_as_it_is_written() -> None:
+    assert parse_beta("a:2") == parse_beta("a:enhanced:2") == BetaLikeness("a", 2.0)
+    assert parse_beta("a:basic:0.5") == BetaLikeness("a", 0.5, enhanced=False)
+    for text in ("a", "a:0", "a:near:1", "a:inf", ":1"):
+        with pytest.raises(ValueError, match="no beta-likeness"):
+            parse_beta(text)
 
 
 @pytest.mark.parametrize("text", ["a", "a:1", "a:entropy", "a:entropy:1", "a:recursive:3", "a:b:c:d", ""])
