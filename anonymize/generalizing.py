@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from anonymize.hierarchies.tables import CsvHierarchy
     from anonymize.privacy import LocalSolution, SearchSettings, Solution
+    from anonymize.population import People
     from anonymize.privacy.models import Model
     from anonymize.recount import Wanted
 
@@ -31,7 +32,9 @@ _MOST_MEASURED = 200_000
 
 @dataclass(frozen=True)
 class Asked:
-    """What `generalize` shall do. l, t: as in `parse_l` and `parse_t`; keep, drop: columns that leave as they are, and that do not leave;
+    """What `generalize` shall do. l, t, beta: as in `parse_l`, `parse_t`, `parse_beta`; population: a file of the people whom the rows were drawn
+    from (`people_columns`: a quasi-identifier -> its column; `people_count`: its column of numbers of people), k_map: people of it a class,
+    presence: (least, most) share of a class's people who are in the file; keep, drop: columns that leave as they are, and that do not leave;
     subject: the column that says whose a row is: k then counts subjects; weights: how much a column's loss counts; exact: quasi-identifiers that
     are not made coarser; seconds: after so long the best so far is taken (0: the best there is)."""
 
@@ -39,6 +42,12 @@ class Asked:
     k: int = 5
     l: tuple[str, ...] = ()  # noqa: E741
     t: tuple[str, ...] = ()
+    beta: tuple[str, ...] = ()
+    population: Path | None = None
+    people_columns: Mapping[str, str] = field(default_factory=dict)
+    people_count: str | None = None
+    k_map: int | None = None
+    presence: tuple[float, float] | None = None
     mode: Literal["local", "optimal"] = "optimal"
     suppression: float = 0.05
     delimiter: str | None = None
@@ -96,18 +105,21 @@ def generalize(source: Path, target: Path, asked: Asked, say: Callable[[str], No
         raise InputError(f"{source}: the file has no rows")
     _covered(file, tally, quasi, asked)
     models = _fitted(models, tally, hierarchies)
+    of_file = tally
+    if asked.population is not None:
+        tally = _people(asked, asked.population).beside(tally, quasi)
     counted = time.perf_counter()
     settings = _settings(asked, models)
     solution = (recode_locally if asked.mode == "local" else search)(tally, quasi, settings, subject=_WHOSE if asked.subject else None)
-    utility = _utility(solution, tally, asked)
-    stay = _suppressed_may_stay(solution, tally, settings, bool(asked.subject))
+    utility = _utility(solution, of_file, asked)
+    stay = _suppressed_may_stay(solution, of_file, settings, bool(asked.subject))
     searched = time.perf_counter()
     say(f"k = {solution.k} in {solution.classes:,} classes, loss {solution.loss:.4f}, {solution.suppressed:,} rows suppressed")
     partial = target.with_name(f".{target.name}.partial")
     try:
         written = _write(file, partial, solution, quasi, asked, stay)
         applied = time.perf_counter()
-        found = _recounted(file, partial, quasi, asked, wanted(asked.k, models, tally, _WHOSE if asked.subject else None), written.rows)
+        found = _recounted(file, partial, quasi, asked, wanted(asked.k, models, of_file, _WHOSE if asked.subject else None), written.rows)
         os.replace(partial, target)
     finally:
         for left in (partial, _beside(partial)):
@@ -125,7 +137,10 @@ def generalize(source: Path, target: Path, asked: Asked, say: Callable[[str], No
         highest_risk=round(1 / found.smallest, 6) if found.smallest else 0.0,
         average_risk=round(found.classes / found.rows, 6) if found.rows else 0.0,
         mode=asked.mode,
-        asked={"k": asked.k, "l": list(asked.l), "t": list(asked.t), "suppression": asked.suppression},
+        asked={
+            **{"k": asked.k, "l": list(asked.l), "t": list(asked.t), "beta": list(asked.beta), "suppression": asked.suppression},
+            **({"k_map": asked.k_map, "presence": asked.presence} if asked.population else {}),
+        },
         levels=dict(solution.counts()["levels"]),
         utility=utility,
         seconds={name: round(span, 3) for name, span in spans.items()},
@@ -261,16 +276,32 @@ def _models(file: FlatFile, asked: Asked) -> tuple[list[Model], list[str]]:
         raise InputError("--k must be 1 or more")
     if not 0 <= asked.suppression <= 1:
         raise InputError("--suppression is a share of the rows, from 0 to 1")
+    _population_fits(asked)
     try:
-        models = parse(asked.l, asked.t)
+        models = parse(asked.l, asked.t, asked.beta)
     except ValueError as error:
         raise InputError(str(error)) from None
     for name in columns_of(models):
         if name in (*asked.drop, asked.subject):
-            raise InputError(f"column '{name}' cannot be sensitive (--l, --t) and dropped or the subject at once")
+            raise InputError(f"column '{name}' cannot be sensitive (--l, --t, --beta) and dropped or the subject at once")
         if name not in file.columns:
             raise InputError(f"{file.path}: no column '{name}'. It has: {', '.join(file.columns)}")
     return models, columns_of(models)
+
+
+def _population_fits(asked: Asked) -> None:
+    if (asked.population is None) != (asked.k_map is None and asked.presence is None):
+        raise InputError("--population FILE goes with --k-map K, --presence LEAST..MOST, or both; and these need a population")
+    if asked.population is not None and asked.subject is not None:
+        raise InputError("a population has a row a person, and --subject says that a person may have several: give a file with a row a person")
+    if asked.presence is not None and asked.mode == "local":
+        raise InputError("--presence needs classes that do not overlap, and those of --mode local do; take --mode optimal")
+
+
+def _people(asked: Asked, file: Path) -> People:
+    from anonymize.population import People
+
+    return People(file, asked.people_columns, asked.people_count)
 
 
 def _fitted(models: list[Model], tally: pa.Table, hierarchies: Mapping[str, CsvHierarchy]) -> list[Model]:
@@ -283,10 +314,12 @@ def _fitted(models: list[Model], tally: pa.Table, hierarchies: Mapping[str, CsvH
 
 
 def _settings(asked: Asked, models: list[Model]) -> SearchSettings:
+    from anonymize.asking import population_models
     from anonymize.privacy import SearchSettings
 
     exact = dict.fromkeys(asked.exact, 0)
-    return SearchSettings(asked.k, asked.suppression, asked.weights, {}, exact, tuple(models), seconds=asked.seconds)
+    people = tuple(population_models(asked.k_map, asked.presence))
+    return SearchSettings(asked.k, asked.suppression, asked.weights, {}, exact, tuple(models), people, asked.seconds)
 
 
 def _suppressed_may_stay(solution: Solution | LocalSolution, tally: pa.Table, settings: SearchSettings, subjects: bool) -> bool:
@@ -297,9 +330,12 @@ def _suppressed_may_stay(solution: Solution | LocalSolution, tally: pa.Table, se
 
     from anonymize.asking import histogram
     from anonymize.privacy.lattice import values_in_order
+    from anonymize.privacy.models import DeltaPresence
     from anonymize.privacy.solution import SUPPRESSED
 
     tops = [h.generalize(pa.nulls(1, pa.string()), len(h.levels) - 1)[0].as_py() for h in solution.hierarchies.values()]
+    if any(isinstance(people, DeltaPresence) for people in settings.population):
+        return not solution.suppressed  # the top stands for everybody, also for who is counted in another class
     if not settings.models and not subjects and solution.suppressed >= settings.k:
         return True
     at_top, off = [], 0
@@ -429,9 +465,28 @@ def _recounted(file: FlatFile, partial: Path, quasi: Mapping[str, CsvHierarchy],
     found = recount(partial, list(quasi), wanted, subject=_beside(partial) if asked.subject else None, delimiter=file.delimiter or ",")
     if found.rows != rows:
         raise StepFailed(f"recount: {rows:,} rows were written and {found.rows:,} were found; nothing was left in place")
-    if found.failed:
-        raise StepFailed(f"recount: {'; '.join(found.failed)}; nothing was left in place. This is a fault of the program: please report it")
+    failed = [*found.failed, *_failed_against_people(file, partial, quasi, asked)]
+    if failed:
+        raise StepFailed(f"recount: {'; '.join(failed)}; nothing was left in place. This is a fault of the program: please report it")
     return found
+
+
+def _failed_against_people(file: FlatFile, partial: Path, quasi: Mapping[str, CsvHierarchy], asked: Asked) -> list[str]:
+    """What the written file does not hold against the population, both counted anew."""
+    import pyarrow as pa
+
+    from anonymize.recount import Crowd, against, failed_against, values_of
+
+    if asked.population is None:
+        return []
+    columns = {name: asked.people_columns.get(name, name) for name in quasi}
+    ladders = {}
+    for name, hierarchy in quasi.items():
+        leaves = pa.array(values_of(asked.population, columns[name]), pa.string())
+        every = [hierarchy.generalize(leaves, level) for level in range(len(hierarchy.levels))]
+        ladders[name] = [pair for step in every for pair in zip(leaves.to_pylist(), step.to_pylist(), strict=True)]
+    crowd = Crowd(asked.population, columns, asked.people_count, None, ladders)
+    return failed_against(against(partial, crowd, delimiter=file.delimiter or ","), asked.k_map, asked.presence)
 
 
 # ------------------------------------------------------------------------------------------------------------------------ the command
@@ -444,6 +499,12 @@ def _recounted(file: FlatFile, partial: Path, quasi: Mapping[str, CsvHierarchy],
 @click.option("--k", default="5", show_default=True, help="Rows, or subjects, a class: a number, cms (11), ema-0070 (12), or 'risk 0.09'.")
 @click.option("--l", "l", multiple=True, metavar="COLUMN:L", help="l-diversity: COLUMN:3, COLUMN:entropy:3, COLUMN:recursive:4:3.")
 @click.option("--t", "t", multiple=True, metavar="COLUMN:T", help="t-closeness: COLUMN:0.2, COLUMN:ordered:0.2, COLUMN:hierarchical:0.2.")
+@click.option("--beta", multiple=True, metavar="COLUMN:B", help="beta-likeness: COLUMN:1, COLUMN:basic:1.")
+@click.option("--population", type=click.Path(path_type=Path), metavar="FILE", help="The people whom the rows were drawn from: CSV or Parquet.")
+@click.option("--k-map", metavar="K", help="With --population: people of it a class; then --k may be 1.")
+@click.option("--presence", metavar="LEAST..MOST", help="With --population: the share of a class's people who are in the file.")
+@click.option("--people-column", multiple=True, metavar="COLUMN:NAME", help="What the population calls a column, where not the same.")
+@click.option("--people-count", metavar="NAME", help="The population's column with the number of people of a row.")
 @click.option("--mode", type=click.Choice(["local", "optimal"]), default="optimal", show_default=True)
 @click.option("--suppression", default=0.05, show_default=True, help="The largest share of rows that may be suppressed.")
 @click.option("--delimiter", help="Of a CSV; default: as its first line has it.")
@@ -454,12 +515,29 @@ def _recounted(file: FlatFile, partial: Path, quasi: Mapping[str, CsvHierarchy],
 @click.option("--exact", multiple=True, metavar="COLUMN", help="A quasi-identifier that is not made coarser.")
 @click.option("--seconds", default=0.0, help="After so long the best so far is taken; 0: the best there is.")
 @click.option("--report", type=click.Path(path_type=Path), metavar="R.json", help="Write what was done.")
-def generalize_command(source: Path, target: Path, k: str, report: Path | None, weight: tuple[str, ...], **options: Any) -> None:
+def generalize_command(
+    source: Path,
+    target: Path,
+    k: str,
+    k_map: str | None,
+    presence: str | None,
+    people_column: tuple[str, ...],
+    report: Path | None,
+    weight: tuple[str, ...],
+    **options: Any,
+) -> None:
     """Generalize a CSV or Parquet file until no row stands alone in it.
 
     Every column needs a hierarchy file in ARX's format, or --keep or --drop. The output is recounted before it is left in place.
     """
-    asked = Asked(k=_k(k), **options, weights=_weights(weight))
+    asked = Asked(
+        k=_k(k),
+        k_map=_k(k_map) if k_map else None,
+        presence=_presence(presence) if presence else None,
+        people_columns=_renamed(people_column),
+        weights=_weights(weight),
+        **options,
+    )
     done = generalize(source, target, asked, click.echo)
     if report is not None:
         report.write_text(json.dumps(asdict(done), indent=2) + "\n", encoding="utf-8")
@@ -477,6 +555,23 @@ def _k(words: str) -> int:
         return int(str(named_k(words)))
     except ValueError:
         raise InputError(f"--k is a number, cms, ema-0070 or 'risk SHARE', not '{words}'") from None
+
+
+def _presence(words: str) -> tuple[float, float]:
+    try:
+        least, most = (float(word) for word in words.split(".."))
+    except ValueError:
+        least = most = -1.0
+    if not 0 <= least < most <= 1:
+        raise InputError("--presence is written LEAST..MOST, two shares from 0 to 1, for example 0..0.2")
+    return least, most
+
+
+def _renamed(words: tuple[str, ...]) -> dict[str, str]:
+    pairs = [text.partition(":") for text in words]
+    if not all(column and name for column, _, name in pairs):
+        raise InputError("--people-column is written COLUMN:NAME, NAME being the population's")
+    return {column: name for column, _, name in pairs}
 
 
 def _weights(words: tuple[str, ...]) -> dict[str, float]:

@@ -276,3 +276,72 @@ def test_arx_files_load_as_they_are(data_dir: Path, tmp_path: Path) -> None:
         done = generalize(folder / f"{name}.csv", tmp_path / "out.csv", Asked(folder, k=5, mode="local"))
         assert done.k >= 5
         assert done.removed == done.suppressed == 0
+
+
+def crowd(file: Path, rows: Rows) -> Path:
+    lines = [f"{age};{sex};{illness};{2 + int(age) % 3}" for age, sex, illness in dict.fromkeys(rows)]
+    file.write_text("\n".join(["years;sex;illness;persons", *lines]) + "\n")
+    return file
+
+
+POPULATED = ("--people-column", "age:years", "--people-count", "persons", "--delimiter", ";")
+
+
+@pytest.mark.parametrize(
+    ("mode", "asked"), [("optimal", ("--k", "1", "--k-map", "12")), ("local", ("--k", "1", "--k-map", "12")), ("optimal", ("--presence", "0..0.3"))]
+)
+def test_each_class_stands_for_people_of_the_population(tmp_path: Path, ladders: Path, mode: str, asked: tuple[str, ...]) -> None:
+    everyone = [(age, sex, illness) for age in AGES for sex in SEXES for illness in ILLNESSES]
+    people = crowd(tmp_path / "people.csv", everyone)
+    source, target = write(tmp_path / "in.csv", some_rows(60)), tmp_path / "out.csv"
+    words = ["generalize", str(source), str(target), "--hierarchies", str(ladders), "--population", str(people), *asked, *POPULATED]
+    done = CliRunner().invoke(cli, [*words, "--mode", mode], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    above = up(ladders)
+    for published, number in Counter(tuple(row.values()) for row in read(target)).items():
+        stands_for = sum(
+            2 + int(row[0]) % 3
+            for row in everyone
+            if all(cell in above[name][value] for name, cell, value in zip(above, published, row, strict=True))
+        )
+        assert number / stands_for <= 0.3 if asked[0] == "--presence" else stands_for >= 12
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (("--k-map", "5"), "these need a population"),
+        (("--population", "people.csv"), "goes with --k-map"),
+        (("--population", "people.csv", "--presence", "0.2"), "written LEAST..MOST"),
+        (("--population", "people.csv", "--presence", "0..0.2", "--mode", "local"), "do not overlap"),
+        (("--population", "people.csv", "--k-map", "5"), "no column 'age'"),
+        (("--population", "people.csv", "--k-map", "5", "--people-column", "age:years", "--people-count", "sex"), "whole numbers of people"),
+    ],
+)
+def test_what_does_not_fit_a_population_is_said(
+    tmp_path: Path, ladders: Path, monkeypatch: pytest.MonkeyPatch, asked: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    crowd(tmp_path / "people.csv", [(age, sex, illness) for age in AGES for sex in SEXES for illness in ILLNESSES])
+    write(tmp_path / "in.csv", some_rows(60))
+    done = CliRunner().invoke(cli, ["generalize", "in.csv", "out.csv", "--hierarchies", str(ladders), *asked])
+    assert said in str(done.exception or done.output)
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_population_whose_people_are_fewer_is_refused(tmp_path: Path, ladders: Path) -> None:
+    people = crowd(tmp_path / "people.csv", some_rows(10))
+    source = write(tmp_path / "in.csv", some_rows(200))
+    with pytest.raises(InputError, match="not whom it was drawn from"):
+        generalize(source, tmp_path / "o.csv", Asked(ladders, population=people, k_map=5, people_columns={"age": "years"}, people_count="persons"))
+
+
+def test_no_value_stands_out_among_its_class(tmp_path: Path, ladders: Path) -> None:
+    source, target = write(tmp_path / "in.csv", some_rows(200)), tmp_path / "out.csv"
+    generalize(source, target, Asked(ladders, beta=("illness:basic:0.2",)))
+    rows = read(target)
+    before, classes = Counter(row["illness"] for row in rows), defaultdict(Counter)
+    for row in rows:
+        classes[row["age"], row["sex"]][row["illness"]] += 1
+    for counts in classes.values():
+        assert all(counts[v] / counts.total() <= 1.2 * before[v] / before.total() + 1e-9 for v in counts)
