@@ -12,6 +12,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from anonymize import asking
+from anonymize.comparing import Column, Sides, compare
 from anonymize.differencing import Seen, differences
 from anonymize.hierarchies import Hierarchy, build
 from anonymize.measuring import measure
@@ -247,6 +248,20 @@ def risks(run: Run, staged: dict[str, Staged]) -> dict[str, Any]:
         if quasi:
             threshold = 1 / asking.k_of(run.policy, table)
             found[table] = measure(one.files(one.data), quasi, subjects=one.files(one.subjects), threshold=threshold, sensitive=sensitive)
+    return found
+
+
+def utilities(run: Run, staged: dict[str, Staged]) -> dict[str, Any]:
+    """What each table leaves of the data, from the files as de-identified and as written: of the shape of `privacy.utility.Utility`."""
+    found = {}
+    for table, one in staged.items():
+        before = one.files(run.folder("deidentify", table))
+        sides = Sides(before, one.files(one.data), one.files(run.folder("generalize", table)), run.folder("scratch"))
+        columns = {
+            name: Column(rule.role.value, build(rule.hierarchy or "flat", run.policy.file.parent) if rule.role is Role.QUASI else None)
+            for name, rule in rules_of(run, table).items()
+        }
+        found[table] = compare(sides, columns, run.policy.privacy.k).asdict()
     return found
 
 

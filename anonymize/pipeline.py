@@ -34,6 +34,7 @@ from anonymize.judging import (
     population_gate,
     risks,
     sampling_gate,
+    utilities,
 )
 from anonymize.policy.model import Method, Policy, Role, Rule
 from anonymize.privacy import (
@@ -422,7 +423,8 @@ def _validate(run: Run) -> Counts:
         }
     )
     passed = sum(verdict.passed for verdict in verdicts)
-    counts = {"gates": [verdict.asdict() for verdict in verdicts], "passed": passed, "facts": facts, "risk": risks(run, staged)}
+    counts = {"gates": [verdict.asdict() for verdict in verdicts], "passed": passed, "facts": facts}
+    counts |= {"risk": risks(run, staged), "utility": utilities(run, staged)}
     # What failed is on record, but not done: the next try is judged anew.
     run.record.put("judged", counts)
     if passed < len(verdicts):
