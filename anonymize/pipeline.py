@@ -445,7 +445,8 @@ def _request(run: Run) -> Counts:
     if run.record.get("validate") is None:
         raise GateFailed(f"run '{run.id}' has not passed its gates, so there is nothing to review")
     facts = releasing.facts(run)
-    version = prepare(run.folder("stage"), facts)
+    beside = releasing.beside(run)
+    version = prepare(run.folder("stage"), facts, before=releasing.before(run.policy), subjects=run.folder("subjects"), extra=beside)
     shown = {
         "version": version,
         "rows": sum(table.rows for table in facts.tables),

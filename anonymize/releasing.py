@@ -5,7 +5,8 @@ from __future__ import annotations
 from anonymize import __version__, asking
 from anonymize.policy.environment import expand
 from anonymize.policy.model import Policy
-from anonymize.publish import GateFact, PrivacyFact, ReleaseFacts, Store, release_facts, table_facts
+from anonymize.publish import Before, GateFact, PrivacyFact, ReleaseFacts, Store, release_facts, table_facts
+from anonymize.publish import before as version_before
 from anonymize.run import Run
 
 
@@ -49,6 +50,17 @@ def facts(run: Run) -> ReleaseFacts:
         if told
         else {},
     )
+
+
+def before(policy: Policy) -> Before | None:
+    """The dataset's newest version, to hold this release against; None where there is none."""
+    return version_before(store_uri(policy), policy.dataset)
+
+
+def beside(run: Run) -> dict[str, bytes]:
+    """Documents that other steps wrote into the workspace's `documents/` to leave with the data (`report.html`), by name."""
+    folder = run.folder("documents")
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir()) if file.is_file()} if folder.is_dir() else {}
 
 
 def published_before(policy: Policy) -> bool:

@@ -135,6 +135,10 @@ class Rule(Checked):
     values: tuple[str, ...] | None = None
     """The only values that may be published (a check)."""
     description: str = ""
+    unit: str = ""
+    """What its numbers are counted in, for the dictionary: `mmol/L`, a UCUM code for choice."""
+    codes: str = ""
+    """The system that its codes are of, for the dictionary: `ICD-10-CM`, `http://loinc.org`."""
 
     @model_validator(mode="before")
     @classmethod

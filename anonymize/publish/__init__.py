@@ -1,11 +1,13 @@
-"""The research store: version, manifest, dictionary, README; the steward's decision; publishing."""
+"""The research store: version, manifest, documents; the steward's decision; publishing; the catalogue; opening."""
 
-from anonymize.publish.manifest import ColumnFact, GateFact, Manifest, PrivacyFact, ReleaseFacts, TableFact
+from anonymize.publish.documents import Before
+from anonymize.publish.manifest import ColumnFact, GateFact, Manifest, PrivacyFact, ReleaseFacts, TableFact, Tombstone
 from anonymize.publish.parquet import columns, hash_files, published_schema
-from anonymize.publish.release import Release, prepare, publish, release_facts, table_facts
+from anonymize.publish.release import Release, before, prepare, publish, release_facts, table_facts
 from anonymize.publish.store import Store, Version, open_version
 
 __all__ = [
+    "Before",
     "ColumnFact",
     "GateFact",
     "Manifest",
@@ -14,7 +16,9 @@ __all__ = [
     "ReleaseFacts",
     "Store",
     "TableFact",
+    "Tombstone",
     "Version",
+    "before",
     "columns",
     "hash_files",
     "open_version",

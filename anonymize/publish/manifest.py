@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-FORMAT = 1
-"""Of the manifest; a reader refuses one that is newer than itself."""
+FORMAT = 2
+"""Of the manifest; a reader refuses one that is newer than itself. 2 has more than 1 of a column (precision, shifted, unit …), and notices."""
 
 
 class Stated(BaseModel):
@@ -42,6 +42,15 @@ class ColumnFact(Stated):
     hierarchy: str | None = None
     level: str | None = None
     """The name of the hierarchy's level that it was generalized to."""
+    precision: str = ""
+    """How exact its values are, in words."""
+    shifted: int | None = None
+    """Its dates, or those within its texts, were moved by up to so many days; None where none was."""
+    unit: str = ""
+    codes: str = ""
+    """The system that its codes are of."""
+    encrypted: str | None = None
+    """The name of the key (`ICU_ZIP_KEY`, of the environment) without which it cannot be read; None where anybody can."""
     values: tuple[str, ...] | None = None
     """The only values that it may hold, where the policy says so."""
 
@@ -105,6 +114,8 @@ class ReleaseFacts(Stated):
     review_required: bool = True
     held_back: dict[str, Any] = {}
     """Counts of what did not leave: `{"quarantined": 3, "orphaned": 0, …}`."""
+    notices: tuple[str, ...] = ()
+    """What readers must be told of this version first, for example which one it takes the place of and why; without any value."""
 
 
 class Manifest(Stated):
@@ -130,6 +141,8 @@ class Manifest(Stated):
     gates: tuple[GateFact, ...]
     held_back: dict[str, Any]
     decision: DecisionFact | None
+    profile: str = ""
+    notices: tuple[str, ...] = ()
 
     def files(self) -> list[FileFact]:
         """Every file of the version but the manifest itself."""
@@ -142,6 +155,30 @@ class Manifest(Stated):
     def to_bytes(self) -> bytes:
         """UTF-8 JSON, the same bytes for the same facts."""
         return self.model_dump_json(indent=1).encode() + b"\n"
+
+
+class Tombstone(BaseModel):
+    """`tombstone.json`: stands where a version's manifest was, once the version was taken back or has expired. Its files are gone."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    dataset: str
+    version: str
+    reason: str
+    """Why, in words for readers, without any value."""
+    date: datetime
+    by: str = ""
+    replaced_by: str | None = None
+    """The version to use in its place."""
+
+    @property
+    def state(self) -> str:
+        """`expired`, where the reason begins so, else `withdrawn`."""
+        return "expired" if self.reason.casefold().startswith("expired") else "withdrawn"
+
+    def __str__(self) -> str:
+        instead = f" Use {self.replaced_by}." if self.replaced_by else ""
+        return f"{self.dataset} {self.version} was {self.state} on {self.date:%Y-%m-%d}: {self.reason}{instead}"
 
 
 def _no_table(name: str) -> TableFact:

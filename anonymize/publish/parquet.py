@@ -13,6 +13,8 @@ from anonymize.policy.model import Method, Policy, Rule
 from anonymize.publish.manifest import ColumnFact, FileFact
 
 _CHUNK = 1 << 20
+SHIFTED = "shifted by up to {days} days, each person's by a constant of their own"
+"""What every document says of dates that were moved."""
 
 
 def columns(policy: Policy, table: str, *, levels: dict[str, str] | None = None, types: pa.Schema | None = None) -> list[ColumnFact]:
@@ -25,11 +27,18 @@ def columns(policy: Policy, table: str, *, levels: dict[str, str] | None = None,
         name = rule.rename or source
         if rule.leaves:
             type = str(types.field(name).type) if types is not None else ""
-            found.append(_column(name, rule, type, (levels or {}).get(name)))
+            moved = policy.shift_days if _moved(policy, table, rule) else None
+            found.append(_column(name, rule, type, (levels or {}).get(name), moved))
     return found
 
 
-def _column(name: str, rule: Rule, type: str, level: str | None) -> ColumnFact:
+def _moved(policy: Policy, table: str, rule: Rule) -> bool:
+    """Whether dates of a column moved: a date's own, or those within a text of a subject."""
+    within = rule.method is Method.SCRUB and policy.text.dates == "shift" and policy.subject_column(table) is not None
+    return rule.method is Method.SHIFT or within
+
+
+def _column(name: str, rule: Rule, type: str, level: str | None, shifted: int | None) -> ColumnFact:
     hierarchy = rule.hierarchy if rule.method is Method.GENERALIZE else None
     return ColumnFact(
         name=name,
@@ -41,7 +50,25 @@ def _column(name: str, rule: Rule, type: str, level: str | None) -> ColumnFact:
         hierarchy=hierarchy,
         level=level,
         values=rule.values,
+        precision=precision(rule, level),
+        shifted=shifted,
+        unit=rule.unit,
+        codes=rule.codes,
     )
+
+
+def precision(rule: Rule, level: str | None) -> str:
+    """How exact a column's values are, in words. level: what it was generalized to."""
+    if rule.method is Method.GENERALIZE:
+        return f"{rule.hierarchy}: {level}" if level else str(rule.hierarchy)
+    if rule.method is Method.ROUND:
+        digits = rule.digits or 0
+        return f"to {digits} decimal digit{'s' * (digits > 1)}" if digits > 0 else f"to {10**-digits:,}s" if digits else "to whole numbers"
+    if rule.method is Method.CODE:
+        ends = (("over", rule.top), ("under", rule.bottom))
+        return "; ".join(f"{word} {end:g} is {end:g}" for word, end in ends if end is not None)
+    words = {Method.KEEP: "as recorded", Method.YEAR: "the year", Method.SHIFT: "as recorded, moved by whole days"}
+    return words.get(rule.method, "")
 
 
 def published_schema(policy: Policy, table: str, schema: pa.Schema, *, levels: dict[str, str] | None = None) -> pa.Schema:
@@ -61,6 +88,9 @@ def _metadata(column: ColumnFact) -> dict[str, str]:
         "description": column.description,
         "hierarchy": column.hierarchy,
         "level": column.level,
+        "dates": SHIFTED.format(days=column.shifted) if column.shifted else "",
+        "unit": column.unit,
+        "codes": column.codes,
     }
     return {key: value for key, value in said.items() if value}
 

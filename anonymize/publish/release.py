@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import duckdb
 from anonymize.errors import StoreError, without_values
 from anonymize.policy.model import Policy
 from anonymize.publish import review
-from anonymize.publish.dictionary import dictionary
+from anonymize.publish.catalogue import rebuild
+from anonymize.publish.documents import CHANGES, SUMS, Before, Beside, documents, sums
 from anonymize.publish.manifest import (
     FileFact,
     Manifest,
@@ -22,7 +24,6 @@ from anonymize.publish.manifest import (
     version_name,
 )
 from anonymize.publish.parquet import columns, hash_files
-from anonymize.publish.readme import readme
 from anonymize.publish.store import Store, folder_of
 
 DATA = "data"
@@ -79,27 +80,60 @@ def release_facts(policy: Policy, **known: object) -> ReleaseFacts:
     return ReleaseFacts.model_validate({**said, **known})
 
 
-def prepare(stage: Path, facts: ReleaseFacts) -> str:
-    """Write the documents that leave with the data (README.md, dictionary.csv) into the stage, so that the steward decides on them too.
+def prepare(
+    stage: Path,
+    facts: ReleaseFacts,
+    *,
+    before: Before | None = None,
+    extra: Mapping[str, bytes] | None = None,
+    plain: Path | None = None,
+    subjects: Path | None = None,
+) -> str:
+    """Write the documents that leave with the data into the stage, so that the steward decides on them too: README.md, the dictionary as CSV
+    and HTML, CHANGES.md, datapackage.json, croissant.json, SHA256SUMS, and what is made elsewhere.
 
-    Returns the version's name. Called again it writes the same bytes.
+    before: the version that CHANGES.md holds this one against (`before(store, dataset)`); extra: further documents by name (`report.html`);
+    plain: the tables as they were judged, where the stage holds them encrypted; subjects: the folder of `__subject` files, by default beside
+    the stage. Returns the version's name. Called again it writes the same bytes.
     """
     files = _data_files(hash_files(stage))
     content = content_sha256(files)
     version = version_name(facts.started, content)
-    documents = {
-        "README.md": readme(facts, version=version, content=content),
-        "dictionary.csv": dictionary(stage, facts.tables, k=facts.privacy.k),
-    }
-    for name, data in documents.items():
-        fresh = stage.parent / f".{name}.{os.getpid()}.tmp"
-        fresh.write_bytes(data)
-        fresh.replace(stage / name)
+    whose = subjects if subjects is not None else stage.parent / "subjects"
+    beside = Beside(plain or stage, whose if whose.is_dir() else None, before, dict(extra or {}))
+    known = facts.model_copy(update={"tables": _with_files(facts, files)})
+    for name, data in documents(known, version=version, content=content, beside=beside).items():
+        _write_staged(stage, name, data)
+    there = [file for file in hash_files(stage) if file.path != SUMS]
+    _write_staged(stage, SUMS, sums([_published(file) if file.path.endswith(".parquet") else file for file in there]))
     return version
 
 
+def before(store_uri: str | Path, dataset: str) -> Before | None:
+    """The newest version of a dataset, to hold the next one against; None where there is none."""
+    store = Store(store_uri)
+    newest = store.newest(dataset)
+    manifest = store.manifest(dataset, newest) if newest else None
+    if manifest is None:
+        return None
+    return Before(manifest, store.backend.read_bytes(f"{folder_of(dataset, manifest.version)}/{CHANGES}") or b"")
+
+
+def _write_staged(stage: Path, name: str, data: bytes) -> None:
+    fresh = stage.parent / f".{name}.{os.getpid()}.tmp"
+    fresh.write_bytes(data)
+    fresh.replace(stage / name)
+
+
+def _with_files(facts: ReleaseFacts, data: list[FileFact]) -> tuple[TableFact, ...]:
+    """The tables with their files, as published."""
+    return tuple(
+        table.model_copy(update={"files": tuple(_published(f) for f in data if f.path.startswith(f"{table.name}/"))}) for table in facts.tables
+    )
+
+
 def publish(stage: Path, store_uri: str | Path, facts: ReleaseFacts, decision: review.Decision | None) -> Release:
-    """Publish a stage folder: data first, the manifest last, then `latest` in one step. May be called again after any end of it.
+    """Publish a stage folder: data first, the manifest last, then `latest` in one step, then the catalogue. May be called again after any end.
 
     stage: holds a folder of Parquet files a table and the documents that `prepare` wrote; decision: the steward's, on exactly these files
     (None only where the policy asks for no review).
@@ -117,6 +151,7 @@ def publish(stage: Path, store_uri: str | Path, facts: ReleaseFacts, decision: r
         raise StoreError(f"{manifest.dataset} {manifest.version} was published by run {there.run}. Start a new run to publish again")
     else:
         store.end(there)
+    rebuild(store, manifest.dataset)
     return Release(manifest.version, f"{store.backend.uri}/{folder_of(manifest.dataset, manifest.version)}", there or manifest)
 
 
@@ -134,14 +169,11 @@ def _manifest(files: list[FileFact], facts: ReleaseFacts, decision: review.Decis
     if strange:
         raise StoreError(f"{strange[0]} is staged but of no table of this release. Only what the policy names leaves")
     content = content_sha256(data)
-    tables = tuple(
-        table.model_copy(update={"files": tuple(_published(f) for f in data if f.path.startswith(f"{table.name}/"))}) for table in facts.tables
-    )
     return Manifest(
         version=version_name(facts.started, content),
         created=facts.started,
         content_sha256=content,
-        tables=tables,
+        tables=_with_files(facts, data),
         documents=tuple(file for file in files if not file.path.endswith(".parquet")),
         decision=decision.fact() if decision else None,
         **{name: getattr(facts, name) for name in _COPIED},

@@ -3,8 +3,10 @@
     <store>/<dataset>/latest.json                          the newest version's name, changed in one step
     <store>/<dataset>/versions/<version>/manifest.json     written last: a version exists if and only if its manifest does
     <store>/<dataset>/versions/<version>/data/<table>/part-00000.parquet
-    <store>/<dataset>/versions/<version>/README.md, dictionary.csv
+    <store>/<dataset>/versions/<version>/README.md, SHA256SUMS …  the documents, each of them in the manifest
+    <store>/<dataset>/versions/<version>/tombstone.json    in the manifest's place: the version was taken back
     <store>/<dataset>/versions/<version>/.publishing.json  whose publish is under way; gone when it ended
+    <store>/index.html, <store>/<dataset>/*.html           the catalogue (`catalogue.py`), made from the manifests and tombstones
 
 A version's name holds its run's start and its content's hash, so publishers at the same time write to different folders, or the same bytes
 to the same one. No lock is needed, and none is left behind by a publisher that was killed.
@@ -24,9 +26,10 @@ from pydantic import ValidationError
 
 from anonymize.errors import StoreError
 from anonymize.publish.backends import Backend, open_backend
-from anonymize.publish.manifest import FORMAT, FileFact, Manifest
+from anonymize.publish.documents import SUMS, read_sums
+from anonymize.publish.manifest import FORMAT, FileFact, Manifest, Tombstone
 
-MANIFEST, LATEST, MARK = "manifest.json", "latest.json", ".publishing.json"
+MANIFEST, LATEST, MARK, TOMBSTONE = "manifest.json", "latest.json", ".publishing.json", "tombstone.json"
 ABANDONED = timedelta(hours=24)
 """An unfinished publish of another run that is older than this is taken for killed, and its files are removed."""
 
@@ -42,7 +45,10 @@ class Version:
     @property
     def uri(self) -> str:
         """Where it lies."""
-        return f"{self.backend.uri}/{self.folder}"
+        return f"{self.backend.uri}/{self.folder}".rstrip("/")
+
+    def _at(self, path: str) -> str:
+        return f"{self.folder}/{path}" if self.folder else path
 
     def dataset(self, table: str) -> ds.Dataset:
         """A table as a pyarrow dataset. Raises StoreError where the version has no such table."""
@@ -51,7 +57,7 @@ class Version:
         except KeyError:
             known = ", ".join(t.name for t in self.manifest.tables)
             raise StoreError(f"{self.manifest.dataset} {self.manifest.version} has no table '{table}'. It has: {known}") from None
-        places = [self.backend.filesystem(f"{self.folder}/{file.path}") for file in fact.files]
+        places = [self.backend.filesystem(self._at(file.path)) for file in fact.files]
         return ds.dataset([path for _, path in places], filesystem=places[0][0], format="parquet")
 
     def verify(self) -> list[str]:
@@ -59,11 +65,19 @@ class Version:
         problems = []
         stated = {file.path: file for file in self.manifest.files()}
         for path, file in stated.items():
-            there = self.backend.sha256(f"{self.folder}/{path}")
+            there = self.backend.sha256(self._at(path))
             if there != file.sha256:
                 problems.append(f"{path}: {'missing' if there is None else 'its bytes are not those of the manifest'}")
         strange = set(self.backend.files(self.folder)) - stated.keys() - {MANIFEST, MARK}
-        return problems + [f"{path}: not in the manifest" for path in sorted(strange)]
+        problems += [f"{path}: not in the manifest" for path in sorted(strange)]
+        return problems + (self._sums(stated) if SUMS in stated else [])
+
+    def _sums(self, stated: dict[str, FileFact]) -> list[str]:
+        """The manifest and SHA256SUMS must say the same."""
+        said = read_sums(self.backend.read_bytes(self._at(SUMS)) or b"")
+        meant = {path: file.sha256 for path, file in stated.items() if path != SUMS}
+        differ = sorted(path for path in said.keys() | meant.keys() if said.get(path) != meant.get(path))
+        return [f"{SUMS}: says otherwise than the manifest of {path}" for path in differ]
 
 
 class Store:
@@ -71,6 +85,19 @@ class Store:
 
     def __init__(self, uri: str | Path, *, backend: Backend | None = None) -> None:
         self.backend = backend or open_backend(str(uri))
+
+    def datasets(self) -> list[str]:
+        """The datasets of which anything was ever published, sorted."""
+        return [name for name in self.backend.folders("") if NAME.fullmatch(name) and self.backend.folders(f"{name}/versions")]
+
+    def tombstone(self, dataset: str, version: str) -> Tombstone | None:
+        """Why and when a version was taken back; None where it was not. Raises StoreError where that cannot be read."""
+        folder = folder_of(dataset, version)
+        data = self.backend.read_bytes(f"{folder}/{TOMBSTONE}")
+        try:
+            return None if data is None else Tombstone.model_validate_json(data)
+        except ValidationError:
+            raise StoreError(f"{folder}/{TOMBSTONE} cannot be read as a tombstone. Write it again") from None
 
     def versions(self, dataset: str) -> list[str]:
         """The versions of a dataset that exist, oldest first."""
@@ -90,21 +117,16 @@ class Store:
     def manifest(self, dataset: str, version: str) -> Manifest | None:
         """A version's manifest; None where the version does not exist. A manifest that does not parse is none: its publish was cut off."""
         data = self.backend.read_bytes(f"{folder_of(dataset, version)}/{MANIFEST}")
-        if data is None:
-            return None
-        try:
-            stated = json.loads(data)
-            if isinstance(stated, dict) and stated.get("format", FORMAT) > FORMAT:
-                raise StoreError(f"{dataset} {version} was published by a newer anonymize (format {stated['format']}). Update this one")
-            return Manifest.model_validate(stated)
-        except (ValueError, ValidationError):
-            return None
+        return None if data is None else parse_manifest(data, f"{dataset} {version}")
 
     def open(self, dataset: str, version: str = "latest") -> Version:
         """A version to read. Raises StoreError where it does not exist, or where its manifest is another's."""
         name = (self.latest(dataset) or "") if version == "latest" else version
         manifest = self.manifest(dataset, name) if name else None
         if manifest is None:
+            gone = self.tombstone(dataset, name) if name else None
+            if gone is not None:
+                raise StoreError(f"{gone}. It cannot be read any more")
             known = ", ".join(self.versions(dataset)[-3:]) or "none"
             raise StoreError(f"{dataset} has no version '{version}' in {self.backend.uri}. It has: {known}")
         if (manifest.dataset, manifest.version) != (dataset, name):
@@ -117,6 +139,9 @@ class Store:
         """Mark a version's folder as this run's, and remove what killed publishes left. Raises StoreError where the version exists."""
         if self.manifest(dataset, version) is not None:
             raise StoreError(f"{dataset} {version} exists already and versions never change. Start a new run to publish again")
+        gone = self.tombstone(dataset, version)
+        if gone is not None:
+            raise StoreError(f"{gone}. It is not published again; start a new run")
         mark = {"run": run, "at": datetime.now(UTC).isoformat()}
         self.backend.put_bytes(f"{folder_of(dataset, version)}/{MARK}", json.dumps(mark).encode())
         for name in self._leftovers(dataset, version, run):
@@ -155,7 +180,7 @@ class Store:
     def _leftovers(self, dataset: str, version: str, run: str) -> Iterator[str]:
         """Folders without a manifest that no live run writes to: this run's own under another name, and those marked long ago."""
         for name in self.backend.folders(f"{dataset}/versions"):
-            if name != version and self.manifest(dataset, name) is None:
+            if name != version and self.manifest(dataset, name) is None and self.tombstone(dataset, name) is None:
                 mark = self._mark(dataset, name)
                 if mark is None or mark[0] == run or datetime.now(UTC) - mark[1] > ABANDONED:
                     yield name
@@ -169,6 +194,17 @@ class Store:
             return None
 
 
+def parse_manifest(data: bytes, what: str) -> Manifest | None:
+    """A manifest from its bytes; None where they are none. Raises StoreError where a newer anonymize wrote them."""
+    try:
+        stated = json.loads(data)
+        if isinstance(stated, dict) and stated.get("format", FORMAT) > FORMAT:
+            raise StoreError(f"{what} was published by a newer anonymize (format {stated['format']}). Update this one")
+        return Manifest.model_validate(stated)
+    except (ValueError, ValidationError):
+        return None
+
+
 def _pointed(data: bytes | None) -> str | None:
     try:
         return str(json.loads(data or b"")["version"])
@@ -176,10 +212,14 @@ def _pointed(data: bytes | None) -> str | None:
         return None
 
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+"""Of a dataset or a version."""
+
+
 def folder_of(dataset: str, version: str) -> str:
     """A version's folder in the store. Raises StoreError where a name could point out of the store."""
     for name in (dataset, version):
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        if not NAME.fullmatch(name):
             raise StoreError(f"'{name}' cannot be the name of a dataset or a version: letters, digits, and _ . - are allowed")
     return f"{dataset}/versions/{version}"
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import html
 import importlib.util
 import io
+import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +22,9 @@ from anonymize.errors import StoreError
 from anonymize.publish import columns, hash_files, open_version, prepare, publish, published_schema, review
 from anonymize.publish.dictionary import bucket, share
 from anonymize.publish.manifest import FileFact, content_sha256, version_name
-from tests.publish.conftest import START, make_facts, make_policy
+from tests.publish.conftest import START, make_facts, make_policy, make_stage
+
+SHIFTED = "shifted by up to 365 days, each person's by a constant of their own"
 
 
 def published(stage: Path, store: Path) -> Path:
@@ -29,7 +35,7 @@ def published(stage: Path, store: Path) -> Path:
 def test_fields_say_what_they_are(stage: Path) -> None:
     schema = pq.read_schema(stage / "patient" / "part-00000.parquet")
     assert schema.names == ["patient_id", "born", "zip3", "race"]
-    assert schema.field("born").metadata == {b"role": b"date", b"method": b"shift", b"description": b"Date of birth"}
+    assert schema.field("born").metadata == {b"role": b"date", b"method": b"shift", b"description": b"Date of birth", b"dates": SHIFTED.encode()}
     assert schema.field("zip3").metadata == {b"role": b"quasi", b"method": b"generalize", b"hierarchy": b"us-zip3", b"level": b"3 digits"}
     assert schema.metadata[b"dataset"] == b"icu"
 
@@ -51,7 +57,7 @@ def test_the_dictionary_has_a_line_a_column_and_hides_small_counts(stage: Path) 
     ]  # fmt: skip
     by_name = {(line["table"], line["column"]): line for line in lines}
     assert by_name["patient", "born"]["description"] == "Date of birth"
-    assert by_name["patient", "zip3"]["level"] == "us-zip3 (3 digits)"
+    assert by_name["patient", "zip3"]["precision"] == "us-zip3: 3 digits"
     assert by_name["patient", "zip3"]["distinct"] == "under 5"
     assert by_name["patient", "race"]["missing"] == "35.0 %"
     assert by_name["patient", "race"]["values"] == "White; Black"
@@ -87,22 +93,83 @@ def test_the_readme_says_how_columns_were_made_and_what_not_to_rely_on(stage: Pa
     assert "{{" not in text
 
 
-def test_the_readmes_lines_open_the_data(stage: Path, tmp_path: Path) -> None:
-    folder = published(stage, tmp_path / "store")
-    snippets = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), flags=re.DOTALL)
-    assert len(snippets) == 4
-    ran = 0
-    for code in snippets:
-        module = re.findall(r"import (\w+)", code)[0]
-        if importlib.util.find_spec(module) is None:
-            assert module == "polars"  # the only one that is no dependency of ours
-            continue
-        check = f"{code}\nprint(len(patient), *(patient.columns if not hasattr(patient, 'column_names') else patient.column_names))"
-        done = subprocess.run([sys.executable, "-c", check], cwd=folder, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.split() == ["40", "patient_id", "born", "zip3", "race"]
-        ran += 1
-    assert ran >= 3
+def snippets(folder: Path, language: str) -> dict[str, str]:
+    """The README's lines in a language, by what they load."""
+    found = re.findall(rf"```{language}\n(.*?)```", (folder / "README.md").read_text(), flags=re.DOTALL)
+    return {next(filter(None, re.findall(r"(?:import|from) (\w+)|(\w+)::", code)[0])): code for code in found}
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published version's folder."""
+    root = tmp_path_factory.mktemp("shelf")
+    stage = make_stage(root)
+    prepare(stage, make_facts(stage))
+    return published(stage, root / "store")
+
+
+@pytest.mark.parametrize("tool", ["anonymize", "pandas", "duckdb", "polars", "pyarrow", "pyspark"])
+def test_the_readmes_lines_open_the_data(shelf: Path, tool: str) -> None:
+    code = snippets(shelf, "python")[tool]
+    if importlib.util.find_spec(tool) is None:
+        pytest.skip(f"NOT RUN: the README's lines for {tool}, which is not installed")
+    check = f"{code}\nprint(len(patient), *(patient.columns if not hasattr(patient, 'column_names') else patient.column_names))"
+    done = subprocess.run([sys.executable, "-c", check], cwd=shelf, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["40", "patient_id", "born", "zip3", "race"]
+
+
+def test_the_readmes_lines_of_r_open_the_data(shelf: Path) -> None:
+    if shutil.which("Rscript") is None:
+        pytest.skip("NOT RUN: the README's lines for R, for there is no Rscript (Debian: apt-get install r-base-core)")
+    if subprocess.run(["Rscript", "-e", "library(arrow)"], capture_output=True, check=False).returncode:
+        pytest.skip("NOT RUN: the README's lines for R, whose package arrow is not installed")
+    code = snippets(shelf, "r")["arrow"]
+    check = f"{code}\ncat(nrow(patient), names(patient))"
+    done = subprocess.run(["Rscript", "-e", check], cwd=shelf, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["40", "patient_id", "born", "zip3", "race"], done.stderr
+
+
+def test_the_sums_are_those_of_sha256sum(shelf: Path) -> None:
+    done = subprocess.run(["sha256sum", "--strict", "-c", "SHA256SUMS"], cwd=shelf, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    named = {line.partition(":")[0] for line in done.stdout.splitlines()}
+    assert named == {p.relative_to(shelf).as_posix() for p in shelf.rglob("*") if p.is_file()} - {"manifest.json", "SHA256SUMS"}
+
+
+def test_the_data_package_validates(shelf: Path) -> None:
+    frictionless = pytest.importorskip("frictionless")
+    report = frictionless.validate(str(shelf / "datapackage.json"))
+    assert report.valid, report.flatten(["type", "note"])
+    package = frictionless.Package(str(shelf / "datapackage.json"))
+    rows = [row for name in ("patient-00000", "patient-00001") for row in package.get_resource(name).read_rows()]
+    assert len(rows) == 40
+    assert package.get_resource("patient-00000").schema.get_field("born").to_dict()["datesShifted"] == SHIFTED
+    said = json.loads((shelf / "datapackage.json").read_text())
+    wrong = {**said, "resources": [{**said["resources"][0], "schema": {"fields": [{"name": "born", "type": "integer"}]}}]}
+    assert not frictionless.validate(wrong, basepath=str(shelf)).valid
+
+
+def test_the_croissant_metadata_validates_and_loads_records(shelf: Path, caplog: pytest.LogCaptureFixture) -> None:
+    mlcroissant = pytest.importorskip("mlcroissant")
+    loaded = mlcroissant.Dataset(jsonld=shelf / "croissant.json")
+    assert not loaded.metadata.ctx.issues.errors
+    assert [words for words in loaded.metadata.ctx.issues.warnings if "MAJOR.MINOR.PATCH" not in str(words)] == []
+    assert [record_set.uuid for record_set in loaded.metadata.record_sets] == ["patient", "note"]
+    records = list(loaded.records("patient"))
+    assert len(records) == 40
+    assert records[0]["patient/zip3"] in (b"100**", b"021**")
+    assert len(list(loaded.records("note"))) == 40
+    files = {one.id: one.sha256 for one in loaded.metadata.distribution if isinstance(one, mlcroissant.FileObject)}
+    assert files["data/patient/part-00000.parquet"] == hashlib.sha256((shelf / "data/patient/part-00000.parquet").read_bytes()).hexdigest()
+
+
+def test_shifted_dates_are_said_to_be_shifted_everywhere(shelf: Path) -> None:
+    for name in ("README.md", "CHANGES.md", "dictionary.csv", "dictionary.html", "datapackage.json", "croissant.json", "manifest.json"):
+        assert re.search(r"[Dd]ates .*shifted|shifted by up to 365 days|\"shifted\": 365", html.unescape((shelf / name).read_text())), name
+    assert pq.read_schema(shelf / "data/patient/part-00000.parquet").field("born").metadata[b"dates"] == SHIFTED.encode()
+    page = html.unescape((shelf.parents[1] / f"{shelf.name}.html").read_text())
+    assert f"were {SHIFTED}" in page
 
 
 def test_the_documents_are_the_same_bytes_again_and_belong_to_the_review(stage: Path) -> None:

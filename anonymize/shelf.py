@@ -1,0 +1,51 @@
+"""`anonymize datasets` and `anonymize verify`, thin."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+
+@click.command("datasets")
+@click.argument("store", metavar="STORE", envvar="ANONYMIZE_STORE")
+@click.option("--rebuild", is_flag=True, help="Make the catalogue's pages anew, of all datasets.")
+def datasets_command(store: str, rebuild: bool) -> None:
+    """List what a research STORE holds: each dataset with its versions, newest first, and those that were taken back.
+
+    STORE: a folder or a URI; the environment's ANONYMIZE_STORE where none is given.
+    """
+    from anonymize.publish import catalogue
+    from anonymize.publish.store import Store
+
+    found = Store(store)
+    for name in found.datasets():
+        for line in catalogue.told(catalogue.read(found, name)):
+            click.echo(line)
+    if rebuild:
+        written = catalogue.rebuild(found)
+        click.echo(f"catalogue: {len(written):,} pages written, {found.backend.uri}/{catalogue.INDEX}")
+
+
+@click.command("verify")
+@click.argument("path", metavar="PATH", envvar="ANONYMIZE_STORE")
+def verify_command(path: str) -> None:
+    """Hold every byte of a version against its manifest and SHA256SUMS. PATH: a version's folder, a dataset's (all its versions), or a store.
+
+    The exit code is 0 where all is as it was published, 9 where anything is not.
+    """
+    from anonymize.errors import StoreError
+    from anonymize.publish.verifying import verify
+
+    results = verify(path)
+    for one in results:
+        if one.gone is not None:
+            click.echo(f"{one.gone}")
+        elif one.problems:
+            click.echo(f"{one.name}: NOT what was published")
+            for problem in one.problems:
+                click.echo(f"  {problem}")
+        else:
+            click.echo(f"{one.name}: {one.files:,} files, {one.bytes:,} bytes, as published")
+    if any(one.problems for one in results):
+        sys.exit(StoreError.exit_code)
