@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from anonymize.hierarchies.tables import CsvHierarchy
-    from anonymize.privacy import LocalSolution, SearchSettings, Solution
     from anonymize.population import People
+    from anonymize.privacy import LocalSolution, SearchSettings, Solution
     from anonymize.privacy.models import Model
     from anonymize.recount import Wanted
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import groupby
 
@@ -58,6 +58,7 @@ from anonymize.sampling import DRAWN, Draw
 from anonymize.sources import open_source
 from anonymize.sources.base import ROW, Malformed
 from anonymize.sources.quarantine import Quarantine
+from anonymize.taking_back import withheld
 from anonymize.transform import dates
 from anonymize.transform.batch import (
     FINDINGS,
@@ -89,11 +90,14 @@ def tables(policy: Policy) -> list[str]:
 
 
 def check(run: Run) -> Counts:
-    """Hold the policy against the live sources before the first record leaves; what the policy does not name is recorded as left out.
+    """Hold the policy against the live sources before the first record leaves; what the policy does not name is recorded as left out. Read who
+    opted out, so that no record of theirs is taken.
 
-    Raises PolicyError with every rule that cannot be honoured.
+    Raises PolicyError with every rule that cannot be honoured, SourceError where it cannot be known who opted out.
     """
-    return run.once("check", lambda: checking.check_or_raise(run.policy, run.connections).counts())
+    counts = run.once("check", lambda: checking.check_or_raise(run.policy, run.connections).counts())
+    run.once("withheld", lambda: withheld.take(run))
+    return counts
 
 
 # -------------------------------------------------------------------------------------------------------------------------- extract
@@ -115,12 +119,28 @@ def _extract(run: Run, table: str) -> Counts:
     fields = [pa.field(c, types.get(c, schema.field(c).type)) for c in columns]
     wanted = pa.schema([pa.field(ROW, pa.int64()), pa.field(KEY, pa.string()), *fields])
     quarantine = Quarantine(run.folder("quarantine") / f"{table}.parquet", table)
+    out = _Withheld(withheld.keep(run)) if policy.subject_column(table) is not None else None
     with quarantine:
         items = source.read(at_source, columns, query=spec.query, types=types)
-        stream = Table(table, wanted, lambda: _conforming(run, table, items, wanted, quarantine))
+        stream = Table(table, wanted, lambda: _conforming(run, table, items, wanted, quarantine, out))
         written = run.engine.write(stream, run.folder("extract", table))
     quarantine.check_budget(written.rows, policy.checks.quarantine)
-    return {"rows": written.rows, "quarantined": quarantine.total, "reasons": dict(quarantine.reasons), "columns": columns}
+    counts = {"rows": written.rows, "quarantined": quarantine.total, "reasons": dict(quarantine.reasons), "columns": columns}
+    return counts | ({"withheld": out.rows, "withheld_subjects": len(out.subjects)} if out is not None else {})
+
+
+class _Withheld:
+    """Lets the records pass whose subjects did not opt out and were not taken back; counts the others."""
+
+    def __init__(self, keep: Callable[[pa.RecordBatch], pa.Array]) -> None:
+        self.keep, self.rows, self.subjects = keep, 0, set[str]()
+
+    def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        stays = self.keep(batch)
+        gone = batch[KEY].filter(pc.invert(stays))
+        self.rows += len(gone)
+        self.subjects.update(gone.unique().to_pylist())
+        return batch.filter(stays)
 
 
 def _needed(policy: Policy, table: str) -> list[str]:
@@ -132,9 +152,10 @@ def _needed(policy: Policy, table: str) -> list[str]:
 
 
 def _conforming(
-    run: Run, table: str, items: Iterator[pa.RecordBatch | Malformed], schema: pa.Schema, quarantine: Quarantine
+    run: Run, table: str, items: Iterator[pa.RecordBatch | Malformed], schema: pa.Schema, quarantine: Quarantine, out: _Withheld | None
 ) -> Iterator[pa.RecordBatch]:
-    """The records that every later step can rely on: a subject, and dates that are dates. The others are quarantined."""
+    """The records that every later step can rely on: a subject who may be here, and dates that are dates. The others are quarantined, or were
+    never taken."""
     subject = run.policy.subject_column(table)
     rules = run.policy.tables[table].columns
     for item in items:
@@ -147,7 +168,8 @@ def _conforming(
             good = pc.and_(good, fine)
         key = canonical(item[subject]) if subject else pa.nulls(item.num_rows, pa.string())
         arrays = [item[ROW], key, *(item[name].cast(schema.field(name).type) for name in schema.names[2:])]
-        yield pa.RecordBatch.from_arrays(arrays, schema=schema).filter(good)
+        conforming = pa.RecordBatch.from_arrays(arrays, schema=schema).filter(good)
+        yield out(conforming) if out is not None else conforming
 
 
 def _conditions(batch: pa.RecordBatch, rules: dict[str, Rule], subject: str | None) -> Iterator[tuple[str, str, pa.Array]]:
@@ -406,8 +428,12 @@ def validate(run: Run) -> Counts:
     return run.once("validate", lambda: _validate(run))
 
 
+def _staged(run: Run) -> dict[str, Staged]:
+    return {table: Staged(table, run.folder("stage", table), run.folder("subjects", table)) for table in tables(run.policy)}
+
+
 def _validate(run: Run) -> Counts:
-    staged = {table: Staged(table, run.folder("stage", table), run.folder("subjects", table)) for table in tables(run.policy)}
+    staged = _staged(run)
     facts = {table: count_facts(one) for table, one in staged.items()}
     privacy = run.policy.privacy
     verdicts = judge(
@@ -415,6 +441,7 @@ def _validate(run: Run) -> Counts:
             "expectations": lambda: expectations_gate(run, staged, facts),
             "k-anonymity": lambda: k_gate(run, staged),
             "leaks": lambda: leak_gate(run, staged),
+            **({"opt-out": lambda: withheld.gate(run, staged)} if withheld.asked(run) else {}),
             **({"differences": lambda: differences_gate(run, staged)} if releasing.published_before(run.policy) else {}),
             **({"events": lambda: events_gate(run, staged)} if privacy.events else {}),
             **({"sensitive values": lambda: models_gate(run, staged)} if privacy.l or privacy.t or privacy.beta else {}),
@@ -499,6 +526,8 @@ def _publish(run: Run) -> Counts:
     decision = reviewing.read_decision(run.folder("review"))
     if run.policy.review.required:
         reviewing.require(decision, run.folder("stage"))
+    if withheld.asked(run):
+        require_gates(judge({"opt-out": lambda: withheld.gate(run, _staged(run))}))
     if decision is not None:
         _decided(run, decision)  # where the one who decided was killed between the two
     trail.record(run.policy, "publishing", run=run.id, once=True)

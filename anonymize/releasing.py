@@ -45,6 +45,7 @@ def facts(run: Run) -> ReleaseFacts:
         held_back={
             "quarantined": sum(counts["quarantined"] for counts in run.record.tables("extract").values()),
             "suppressed": sum(counts["suppressed"] for counts in generalized.values()),
+            **_withheld(run),
             "of no known subject": sum(counts["held_back"] for counts in generalized.values()),
         }
         if told
@@ -61,6 +62,15 @@ def beside(run: Run) -> dict[str, bytes]:
     """Documents that other steps wrote into the workspace's `documents/` to leave with the data (`report.html`), by name."""
     folder = run.folder("documents")
     return {file.name: file.read_bytes() for file in sorted(folder.iterdir()) if file.is_file()} if folder.is_dir() else {}
+
+
+def _withheld(run: Run) -> dict[str, int]:
+    """The subjects of whom something was left at the source because they opted out or were taken back; nothing where the policy asks nobody."""
+    if not sum((run.record.get("withheld") or {}).values()):
+        return {}
+    extracted = run.record.tables("extract")
+    most = extracted.get(run.policy.subject_table or "") or max(extracted.values(), key=lambda counts: counts.get("withheld_subjects", 0))
+    return {"subjects opted out or taken back": most.get("withheld_subjects", 0)}
 
 
 def published_before(policy: Policy) -> bool:

@@ -433,6 +433,31 @@ class Release(Checked):
     file_rows: Whole = Field(default=1_000_000, gt=0, alias="file-rows")
 
 
+class OptOut(Checked):
+    """Who opted out: their subject keys, in a table of a source or in a file. They are in no release from then on.
+
+    `{source: ehr, table: consent, column: patient_id}`; with `query`, a SELECT that gives that column alone those who opted out; or
+    `{file: opted-out.csv, column: patient_id}`.
+    """
+
+    source: str | None = None
+    """Which source; may be left out where the policy has one."""
+    table: str | None = None
+    query: str | None = None
+    """SQL sources: a SELECT instead of a table."""
+    column: str
+    file: str | None = None
+    """One key a line, a CSV, or the manifest of a FHIR bulk export with what was deleted."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> OptOut:
+        if (self.file is None) == (self.table is None and self.query is None):
+            raise ValueError("give either 'file', or the 'table' of a source, for example {table: consent, column: patient_id}")
+        if self.file is not None and self.source is not None:
+            raise ValueError("a 'file' is of no 'source'")
+        return self
+
+
 class Trail(Checked):
     """The audit trail of this deployment."""
 
@@ -488,6 +513,7 @@ class Policy(Checked):
     """Airflow's: a cron line or `@daily`; none: by hand."""
     engine: EngineChoice = EngineChoice()
     trail: Trail = Trail()
+    optout: OptOut | None = None
 
     _file: Path = PrivateAttr(default=Path("policy.yaml"))
     _lines: dict[tuple[str, ...], int] = PrivateAttr(default_factory=dict)

@@ -54,6 +54,12 @@ def _references(values: dict[str, Any]) -> Found:
             yield ("tables", table), f"must say which source it comes from, 'source: NAME'. Known: {', '.join(sources)}."
         elif isinstance(source, str) and sources and source not in sources:
             yield ("tables", table, "source"), f"no source '{source}'.{nearest(source, sources)}"
+    optout = _mapping(values.get("optout"))
+    named = optout.get("source")
+    if isinstance(named, str) and sources and named not in sources:
+        yield ("optout", "source"), f"no source '{named}'.{nearest(named, sources)}"
+    elif named is None and optout and "file" not in optout and len(sources) > 1:
+        yield ("optout",), f"must say which source it comes from, 'source: NAME'. Known: {', '.join(sources)}."
     subject = values.get("subject")
     table, dot, column = subject.rpartition(".") if isinstance(subject, str) else ("", "", "")
     if dot and tables and table not in tables:

@@ -136,8 +136,7 @@ class Trail:
         """Take what a crash left of a line out of the trail, keep it as it is, and say so in the trail."""
         number = last.n + 1 if last else 1
         kept = self.folder / TORN / f"line-{number:06}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.part"
-        kept.parent.mkdir(exist_ok=True, mode=0o700)
-        _whole(kept, torn)
+        write_whole(kept, torn)
         with (self.folder / LINES).open("r+b") as file:
             file.truncate(file.seek(0, os.SEEK_END) - len(torn))
             os.fsync(file.fileno())
@@ -154,7 +153,7 @@ class Trail:
         _append(self.folder / LINES, line.to_bytes())
         head: dict[str, Any] = {"n": line.n, "hash": line.hash, "public": self.signer.public.hex if self.signer else None}
         head["signature"] = self.signer.sign(head_message(head)) if self.signer else None
-        _whole(self.folder / HEAD, canonical(head) + b"\n")
+        write_whole(self.folder / HEAD, canonical(head) + b"\n")
         return line
 
     def _tail(self) -> tuple[bytes | None, bytes]:
@@ -211,8 +210,9 @@ def _append(file: Path, data: bytes) -> None:
         _sync(file.parent)
 
 
-def _whole(file: Path, data: bytes) -> None:
-    """A file that is there whole or not at all, and stays."""
+def write_whole(file: Path, data: bytes) -> None:
+    """A private file that is there whole or not at all, and stays."""
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     fresh = file.with_name(f".{file.name}.tmp")
     with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
         out.write(data)
