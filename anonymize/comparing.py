@@ -28,10 +28,12 @@ _MISSING = "missing"
 
 @dataclass(frozen=True)
 class Column:
-    """A published column. role: as in the policy; hierarchy: of a quasi-identifier."""
+    """A published column. role: as in the policy; hierarchy: of a quasi-identifier; level: its own, where it has one throughout: a value that
+    is the same at several levels (a missing one, `<=1936`) is taken to stand at this, else at the finest."""
 
     role: str
     hierarchy: Hierarchy | None = None
+    level: int | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def compare(sides: Sides, columns: Mapping[str, Column], k: int, *, paired_rows:
         if column.role in _NOT_COMPARED or name not in types:
             continue
         if column.hierarchy is not None:
-            found[name] = _Quasi(duck, name, types[name], column.hierarchy)
+            found[name] = _Quasi(duck, name, types[name], column.hierarchy, column.level)
         elif (kind := _kind(types[name])) is not None:
             found[name] = _Category(duck, name) if kind == "category" else _Number(duck, name, kind)
     quasi = [name for name, column in columns.items() if column.hierarchy is not None]
@@ -157,7 +159,7 @@ class _Compared:
 class _Quasi(_Compared):
     """A quasi-identifier: each source value beside what is published of it."""
 
-    def __init__(self, duck: duckdb.DuckDBPyConnection, name: str, type: pa.DataType, hierarchy: Hierarchy) -> None:
+    def __init__(self, duck: duckdb.DuckDBPyConnection, name: str, type: pa.DataType, hierarchy: Hierarchy, only: int | None) -> None:
         self.duck, self.view, self.hierarchy = duck, _quoted("of " + name), hierarchy
         query = f"SELECT value, published, here, count(*) AS rows FROM {self.view} GROUP BY ALL ORDER BY ALL"  # noqa: S608
         pairs = duck.sql(query).to_arrow_table().combine_chunks()
@@ -168,17 +170,17 @@ class _Quasi(_Compared):
         self.kind, self.at = _order(self.values)
         self.labels = [hierarchy.generalize(self.values, level).cast(pa.string()) for level in range(len(hierarchy.levels))]
         self.published = pairs["published"].combine_chunks().cast(pa.string())
-        self.level = self._levels()
+        self.level = self._levels(only)
         self._coarse = next((level for level, labels in enumerate(self.labels) if len(pc.unique(labels)) <= _BINS), len(self.labels) - 1)
         self._seen = pc.unique(self.labels[self._coarse])
         kept = pa.table({"label": self.published, "rows": self.rows}).filter(pa.array(self.here))
         often = kept.group_by("label").aggregate([("rows", "sum")]).sort_by([("rows_sum", "descending"), ("label", "ascending")])
         self._common = often["label"].combine_chunks().slice(0, _BINS)
 
-    def _levels(self) -> np.ndarray:
-        """int (pairs): the finest level at which a value is what is published of it; -1 where it is at none, or did not leave."""
+    def _levels(self, only: int | None) -> np.ndarray:
+        """int (pairs): the level at which a value is what is published of it, `only` or the finest; -1: at none, or it did not leave."""
         level = np.full(len(self.value), -1)
-        for number in reversed(range(len(self.labels))):
+        for number in [*reversed(range(len(self.labels))), *([] if only is None else [only])]:
             same = _equal(self.labels[number].take(pa.array(self.value)), self.published)
             level[same & self.here] = number
         return level

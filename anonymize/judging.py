@@ -257,12 +257,17 @@ def utilities(run: Run, staged: dict[str, Staged]) -> dict[str, Any]:
     for table, one in staged.items():
         before = one.files(run.folder("deidentify", table))
         sides = Sides(before, one.files(one.data), one.files(run.folder("generalize", table)), run.folder("scratch"))
-        columns = {
-            name: Column(rule.role.value, build(rule.hierarchy or "flat", run.policy.file.parent) if rule.role is Role.QUASI else None)
-            for name, rule in rules_of(run, table).items()
-        }
+        levels = (run.record.get("generalize", table) or {}).get("levels", {})
+        columns = {name: _compared(run, rule, levels.get(name)) for name, rule in rules_of(run, table).items()}
         found[table] = compare(sides, columns, run.policy.privacy.k).asdict()
     return found
+
+
+def _compared(run: Run, rule: Rule, level: str | dict[str, float] | None) -> Column:
+    if rule.role is not Role.QUASI:
+        return Column(rule.role.value)
+    hierarchy = build(rule.hierarchy or "flat", run.policy.file.parent)
+    return Column(rule.role.value, hierarchy, hierarchy.levels.index(level) if isinstance(level, str) else None)
 
 
 def leak_gate(run: Run, staged: dict[str, Staged]) -> Judged:
