@@ -38,14 +38,16 @@ def rules_of(run: Run, table: str) -> dict[str, Rule]:
     return {rule.rename or name: rule for name, rule in run.policy.tables[table].columns.items() if rule.leaves}
 
 
-def expectations_gate(run: Run, staged: dict[str, Staged], facts: dict[str, Any]) -> Judged:
-    """Schema, allowed values, formats, k, row counts and null rates, by Great Expectations."""
+def expectations_gate(run: Run, staged: dict[str, Staged], facts: dict[str, Any], verdicts: list[dict[str, Any]] | None = None) -> Judged:
+    """Schema, allowed values, formats, k, row counts and null rates, by Great Expectations. verdicts: is given one a line, without a value."""
     last = last_facts(run)
     failed, number = [], 0
     for table, one in staged.items():
         judged = validate_table(one, _expected(run, table, one, facts[table], last.get(table)))
         number += len(judged.results)
         failed += [result.words() for result in judged.results if not result.passed]
+        if verdicts is not None:
+            verdicts += [result.counts() for result in judged.results]
     return not failed, failed or [f"{number} expectations met"]
 
 

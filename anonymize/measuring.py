@@ -26,13 +26,14 @@ def measure(
 
     files: Parquet, or a CSV with its delimiter; subjects: Parquet files of `__subject` beside them, a column that says whose a row is, or
     None: each row is somebody's own. population, threshold: as in `risk`. Returns the figures of `Risk`, `sizes` (the share of subjects in
-    classes of 1, of up to 4, 10, 20, and more) `drivers`: by column, the average risk were it not there; and
+    classes of 1, of up to 4, 10, 20, and more), `histogram` (class size -> classes), `drivers`: by column, the average risk were it not there; and
     `told`: by sensitive column, the share of subjects in classes that have a single value, which is told of them without finding them.
     """
     from anonymize.privacy.risk import Sizes, risk
 
     duck = _open(files, subjects, delimiter)
-    sizes = Sizes.of(_histogram(duck, columns))
+    histogram = _histogram(duck, columns)
+    sizes = Sizes.of(histogram)
     figures = risk(sizes, threshold=threshold, population=population).asdict()
     shares, low = {}, 0
     for high, words in ((1, "alone"), (4, "2-4"), (10, "5-10"), (20, "11-20"), (1 << 60, "over 20")):
@@ -44,7 +45,8 @@ def measure(
         rest = Sizes.of(_histogram(duck, [name for name in columns if name != column]))
         drivers[column] = round(rest.classes / max(rest.subjects, 1), 6)
     told = {column: round(_told(duck, columns, column), 6) for column in sensitive}
-    return {**figures, "sizes": shares, "drivers": dict(sorted(drivers.items(), key=lambda item: item[1])), "told": told}
+    by_size = {str(size): histogram[size] for size in sorted(histogram)}
+    return {**figures, "sizes": shares, "histogram": by_size, "drivers": dict(sorted(drivers.items(), key=lambda item: item[1])), "told": told}
 
 
 def _open(files: Sequence[Path], subjects: Sequence[Path] | str | None, delimiter: str | None) -> Any:

@@ -18,7 +18,7 @@ from itertools import groupby
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from anonymize import asking, releasing, trail
+from anonymize import asking, evidence, releasing, trail
 from anonymize import check as checking
 from anonymize.detect.columns import searched_kinds
 from anonymize.engine.base import Table
@@ -436,9 +436,10 @@ def _validate(run: Run) -> Counts:
     staged = _staged(run)
     facts = {table: count_facts(one) for table, one in staged.items()}
     privacy = run.policy.privacy
+    expectations: list[Counts] = []
     verdicts = judge(
         {
-            "expectations": lambda: expectations_gate(run, staged, facts),
+            "expectations": lambda: expectations_gate(run, staged, facts, expectations),
             "k-anonymity": lambda: k_gate(run, staged),
             "leaks": lambda: leak_gate(run, staged),
             **({"opt-out": lambda: withheld.gate(run, staged)} if withheld.asked(run) else {}),
@@ -451,7 +452,7 @@ def _validate(run: Run) -> Counts:
     )
     passed = sum(verdict.passed for verdict in verdicts)
     counts = {"gates": [verdict.asdict() for verdict in verdicts], "passed": passed, "facts": facts}
-    counts |= {"risk": risks(run, staged), "utility": utilities(run, staged)}
+    counts |= {"risk": risks(run, staged), "utility": utilities(run, staged), "expectations": expectations}
     # What failed is on record, but not done: the next try is judged anew.
     run.record.put("judged", counts)
     if passed < len(verdicts):
@@ -474,6 +475,7 @@ def _request(run: Run) -> Counts:
     facts = releasing.facts(run)
     beside = releasing.beside(run)
     version = prepare(run.folder("stage"), facts, before=releasing.before(run.policy), subjects=run.folder("subjects"), extra=beside)
+    (run.folder("stage") / evidence.DOCUMENT).write_bytes(evidence.keep(run, version=version))
     shown = {
         "version": version,
         "rows": sum(table.rows for table in facts.tables),

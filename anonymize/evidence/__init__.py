@@ -2,10 +2,11 @@
 
 from anonymize.evidence import render, report
 from anonymize.evidence.comparing import Comparison, compare
-from anonymize.evidence.gathering import gather, gather_before, gather_published, signatures, signatures_of
+from anonymize.evidence.gathering import DOCUMENT, gather, gather_before, gather_published, keep, signatures, signatures_of
 from anonymize.evidence.model import Evidence, Signature
 
 __all__ = [
+    "DOCUMENT",
     "Comparison",
     "Evidence",
     "Signature",
@@ -13,6 +14,7 @@ __all__ = [
     "gather",
     "gather_before",
     "gather_published",
+    "keep",
     "render",
     "report",
     "signatures",

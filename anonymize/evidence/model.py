@@ -99,6 +99,8 @@ class TableRisk(Stated):
     histogram: dict[int, int] = Field(default_factory=dict)
     drivers: dict[str, float] = Field(default_factory=dict)
     told: dict[str, float] = Field(default_factory=dict)
+    attacks: dict[str, Any] = Field(default_factory=dict)
+    """Sensitive column -> figures of the shape of `anonymize.privacy.attacks.Attacks`."""
 
 
 class Audit(Stated):

@@ -13,6 +13,22 @@ ADDRESSES = {"store", "url", "path", "folder", "file", "connection", "query", "k
 """Settings that say where something is, wherever they stand."""
 
 
+def number(value: float) -> str:
+    """`1,234`; a fraction to four digits."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
+
+
+def percent(share: float) -> str:
+    """`4.1 %`, `0 %`, `under 0.1 %`, `over 99.9 %`: nothing that is not there reads as all or none."""
+    if share in (0, 1):
+        return f"{share:.0%}".replace("%", "\u00a0%")
+    if 0 < share < 0.0005:
+        return "under 0.1\u00a0%"
+    if 0.9995 < share < 1:
+        return "over 99.9\u00a0%"
+    return f"{100 * share:.1f}".removesuffix(".0") + "\u00a0%"
+
+
 def precision(rule: Rule, level: str | Mapping[str, float] | None, policy: Policy) -> str:
     """How precise a column is that goes out. level: of a generalized one, its level's name, or each level with the share of records at it."""
     if rule.method is Method.GENERALIZE:
