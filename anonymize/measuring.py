@@ -26,8 +26,9 @@ def measure(
 
     files: Parquet, or a CSV with its delimiter; subjects: Parquet files of `__subject` beside them, a column that says whose a row is, or
     None: each row is somebody's own. population, threshold: as in `risk`. Returns the figures of `Risk`, `sizes` (the share of subjects in
-    classes of 1, of up to 4, 10, 20, and more), `histogram` (class size -> classes), `drivers`: by column, the average risk were it not there; and
-    `told`: by sensitive column, the share of subjects in classes that have a single value, which is told of them without finding them.
+    classes of 1, of up to 4, 10, 20, and more), `histogram` (class size -> classes),
+    `drivers`: by column, the average risk were it not there; and `told`: by sensitive column, the share of subjects in classes that have a
+    single value, which is told of them without finding them.
     """
     from anonymize.privacy.risk import Sizes, risk
 
