@@ -81,8 +81,8 @@ def review_command(name: str, verdict: str | None, steward: str, reason: str) ->
     with exclusive(policy):
         run = Run.open(policy, run_id=run_id, say=_say())
         try:
-            pipeline.decide(run, approve=verdict == "approve", steward=steward, reason=reason)
-            if verdict == "approve":
+            counts = pipeline.decide(run, approve=verdict == "approve", steward=steward, reason=reason)
+            if verdict == "approve" and counts["signatures"] == counts["of"]:
                 pipeline.publish(run)
         finally:
             run.close()

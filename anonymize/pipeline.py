@@ -484,31 +484,40 @@ def _request(run: Run) -> Counts:
         "suppressed": facts.privacy.suppressed,
     }
     asked = reviewing.request(run.folder("stage"), gates=facts.gates, facts=shown, folder=run.folder("review"))
-    return {**shown, "files": len(asked.files)}
+    return {**shown, "files": len(asked.files), "sha256": asked.sha256, "at": asked.at.isoformat(timespec="seconds")}
 
 
-def decide(run: Run, *, approve: bool, steward: str, reason: str) -> Counts:
+def decide(run: Run, *, approve: bool, steward: str, reason: str, shown: str | None = None) -> Counts:
     """Record a steward's decision on the files that were shown. A rejected run ends: its workspace is removed.
 
-    Raises ReviewMissing where nothing waits, or name or reason is blank.
+    Where the policy asks for two stewards, the first approval is recorded as `signature`, and `review` once both have signed.
+    shown: the `sha256` of the request that the steward saw; None where it was this one for certain.
+    Raises ReviewMissing where nothing waits, where it is not what was shown, or name or reason is blank.
     """
     asked = reviewing.read_request(run.folder("review"))
     if asked is None:
         raise ReviewMissing(f"run '{run.id}' has nothing to review: it has not passed its gates, or has ended")
-    decision = reviewing.decide(asked, run.folder("review"), approve=approve, steward=steward, reason=reason)
+    needed = run.policy.review.stewards
+    decision = reviewing.decide(asked, run.folder("review"), approve=approve, steward=steward, reason=reason, stewards=needed, shown=shown)
     _decided(run, decision)
     counts = {"approved": approve, "steward": decision.steward, "reason": decision.reason, "files": len(decision.files)}
-    run.record.put("review", counts)
-    run.say(line("review", counts))
+    counts |= {"at": decision.at.isoformat(timespec="seconds"), "signatures": decision.signatures, "of": needed}
+    if decision.second is not None:
+        counts["second"] = decision.second.model_dump(mode="json")
+    step = "signature" if approve and decision.signatures < needed else "review"
+    run.record.put(step, counts)
+    run.say(line(step, counts))
     if not approve:
         _end(run, "rejected")
     return counts
 
 
 def _decided(run: Run, decision: reviewing.Decision) -> None:
-    """A steward's word, in the audit trail once."""
+    """The stewards' word, in the audit trail once."""
     action = "approved" if decision.approve else "rejected"
-    trail.record(run.policy, action, who=decision.steward, run=run.id, once=True, reason=decision.reason, files=decision.files)
+    for said in (decision, decision.second):
+        if said is not None:
+            trail.record(run.policy, action, who=said.steward, run=run.id, once=True, reason=said.reason, files=decision.files)
 
 
 def publish(run: Run) -> Counts:
@@ -527,7 +536,7 @@ def publish(run: Run) -> Counts:
 def _publish(run: Run) -> Counts:
     decision = reviewing.read_decision(run.folder("review"))
     if run.policy.review.required:
-        reviewing.require(decision, run.folder("stage"))
+        reviewing.require(decision, run.folder("stage"), stewards=run.policy.review.stewards)
     if withheld.asked(run):
         require_gates(judge({"opt-out": lambda: withheld.gate(run, _staged(run))}))
     if decision is not None:

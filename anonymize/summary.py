@@ -65,6 +65,12 @@ def _next(run: Run) -> list[str]:
         return _opening(run, published)
     if ended is not None:
         return [f"the run was {ended['outcome']}; its workspace is removed"]
+    signed = run.record.get("signature")
+    if signed is not None:
+        return [
+            f"signed by {signed['steward']}; the policy asks for two stewards, so the release waits for another one:",
+            f"  anonymize review {run.policy.file} --approve --as NAME --reason WHY",
+        ]
     if run.record.get("request") is not None:
         return [
             "the release waits for a steward. What would be published stands in",

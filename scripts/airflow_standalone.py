@@ -24,7 +24,7 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
-USERS = {"admin": "admin", "steward": "user"}
+USERS = {"admin": "admin", "steward": "user", "deputy": "user", "researcher": "viewer"}
 READY_SECONDS, STOP_SECONDS = 300, 20
 
 
@@ -125,7 +125,8 @@ def welcome(home: Path, port: int) -> str:
     lines += [
         "",
         f"The passwords were made for this machine alone and stand in {passwords}.",
-        "Switch a DAG on, or trigger it, as admin; sign or reject its release as steward (Browse > Required Actions).",
+        "Switch a DAG on, or trigger it, as admin; read, sign or reject its release as steward (Releases, in the navigation). Where a policy",
+        "asks for two stewards, deputy is the other; researcher may look, and not decide.",
         "Ctrl-C ends it.",
     ]
     return "\n".join(lines)

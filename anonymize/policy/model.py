@@ -413,6 +413,8 @@ class Review(Checked):
     """Who signs."""
 
     required: bool = True
+    stewards: Whole = Field(default=1, ge=1, le=2)
+    """How many must approve; the second is not the first."""
     timeout_days: Number = Field(default=14, gt=0, alias="timeout-days")
 
 

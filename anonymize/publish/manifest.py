@@ -84,13 +84,22 @@ class GateFact(Stated):
     words: str
 
 
+class SignatureFact(Stated):
+    """A second steward's signature."""
+
+    steward: str
+    reason: str
+    at: datetime
+
+
 class DecisionFact(Stated):
-    """Who let it out, and why. files: SHA-256 of every file that was shown, by its path in the stage."""
+    """Who let it out, and why. files: SHA-256 of every file that was shown, by its path in the stage; second: where two had to sign."""
 
     steward: str
     reason: str
     at: datetime
     files: dict[str, str]
+    second: SignatureFact | None = None
 
 
 class ReleaseFacts(Stated):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
@@ -20,27 +20,32 @@ if TYPE_CHECKING:
 
 
 def form() -> dict[str, Param]:
-    """What a steward fills in beside the choice."""
+    """What a steward fills in beside the choice. The desk sends also which files it has shown."""
     why = "Why you approve or reject; it stands in the release's manifest."
-    return {"reason": Param("", type="string", title="Reason", description=why)}
+    names = "Leave as it is: it names the files that you decide on. The steward's desk fills it in."
+    return {
+        "reason": Param("", type="string", title="Reason", description=why),
+        "shown": Param("", type="string", title="Files shown (SHA-256)", description=names),
+    }
 
 
 class ReviewOperator(ApprovalOperator):
     """Asks a steward to approve or reject a run's release, and records who decided, why, and on which files.
 
-    policy_file, run: the run to decide on. Approved: publish goes on. Rejected: the decision is recorded and publish is skipped. No answer
-    in time: the task fails, and nothing is published. It is not tried again by itself; cleared, it asks anew.
+    policy_file, run: the run to decide on; second: whether it asks for the second of two signatures. Approved: the next task goes on.
+    Rejected: the decision is recorded and the tasks after are skipped. No answer in time: the task fails, and nothing is published. It is
+    not tried again by itself; cleared, it asks anew.
     """
 
     template_fields: Sequence[str] = (*ApprovalOperator.template_fields, "policy_file", "run")
 
-    def __init__(self, *, policy_file: str, run: Any, **settings: Any) -> None:
+    def __init__(self, *, policy_file: str, run: Any, second: bool = False, **settings: Any) -> None:
         super().__init__(subject="Review", **settings)
-        self.policy_file, self.run = policy_file, run
+        self.policy_file, self.run, self.second = policy_file, run, second
 
     def execute(self, context: Context) -> Any:
         from anonymize import pipeline
-        from anonymize.publish.review import read_request
+        from anonymize.publish.review import read_decision, read_request
 
         if context["params"]["dry_run"]:
             raise AirflowSkipException("a dry run stops before the review")
@@ -49,9 +54,17 @@ class ReviewOperator(ApprovalOperator):
             asked = read_request(run.folder("review"))
             if asked is None:
                 raise ReviewMissing(f"run '{run.id}' has ended, so there is nothing to review. Trigger a new run")
+            first = read_decision(run.folder("review")) if self.second else None
             self.subject = f"{run.policy.release.title or run.policy.dataset}: may this release leave?"
+            if first is not None:
+                self.subject += f" {first.steward} has signed; another steward has to sign as well."
             self.body = page(run, asked)
         return super().execute(context)
+
+    def validate_params_input(self, params_input: Mapping[str, Any]) -> None:
+        """Which files were shown need not be said: who answers on Airflow's own page has seen them in the question."""
+        given = {name: params_input.get(name, "") for name in self.serialized_params} if params_input else {}
+        super().validate_params_input(given | dict(params_input))
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         from anonymize import pipeline
@@ -59,8 +72,11 @@ class ReviewOperator(ApprovalOperator):
         answer = HITLOperator.execute_complete(self, context, event)
         approved = answer["chosen_options"] == [self.APPROVE]
         with opened(self.policy_file, self.run) as run:
-            steward, reason = answer["responded_by_user"]["name"], answer["params_input"].get("reason", "")
-            counts = pipeline.decide(run, approve=approved, steward=steward, reason=reason)
+            steward, given = answer["responded_by_user"]["name"], answer["params_input"]
+            shown = given.get("shown") or None
+            counts = pipeline.decide(run, approve=approved, steward=steward, reason=given.get("reason", ""), shown=shown)
+            if approved and self.second and counts["signatures"] < counts["of"]:
+                raise ReviewMissing(f"{steward} has signed this release already: the second signature is another steward's. Clear this task")
         super().execute_complete(context, event)  # after the decision is recorded, since where it is to reject this raises, to skip publish
         return counts
 
@@ -76,6 +92,8 @@ def page(run: Run, asked: ReviewRequest) -> str:
             *_table(("count", ""), [(name.replace("_", " "), value) for name, value in asked.facts.items()]),
             *_table(("table", "rows in", "quarantined", "PHI found", "suppressed", "held back", "rows out"), _ways(run)),
             *_table(("file", "SHA-256 begins"), files),
+            "",
+            f"All files together: `{asked.sha256}`",
         ]
     )
 

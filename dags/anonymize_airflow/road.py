@@ -50,7 +50,7 @@ def road(policy: Policy) -> DAG:
             validate(file, run),
         ]
         if policy.review.required:
-            steps.append(review(policy, file, run))
+            steps += reviews(policy, file, run)
         chain(*steps, publish.override(outlets=[asset(policy)])(file, run))
     dag.validate()
     return dag
@@ -84,10 +84,12 @@ def _params() -> dict[str, Param]:
     }
 
 
-def review(policy: Policy, file: str, run: Any) -> ReviewOperator:
-    """The steward's task. It has no retries: who did not answer in time is asked again by a person who clears the task."""
+def reviews(policy: Policy, file: str, run: Any) -> list[ReviewOperator]:
+    """The stewards' tasks, one a signature. They have no retries: who did not answer in time is asked again by a person who clears the task."""
+    names = ("review", "countersign")[: policy.review.stewards]
     patience = timedelta(days=policy.review.timeout_days)
-    return ReviewOperator(task_id="review", policy_file=file, run=run, params=form(), response_timeout=patience, retries=0)
+    common: dict[str, Any] = {"policy_file": file, "run": run, "response_timeout": patience, "retries": 0}
+    return [ReviewOperator(task_id=name, params=form(), second=name == "countersign", **common) for name in names]
 
 
 def _page(policy: Policy) -> str:
@@ -112,6 +114,7 @@ def check(policy_file: str, params: Any = None, dag_run: Any = None) -> str:
     policy = load(policy_file)
     kept = None if params["full_refresh"] else unfinished(policy.path(policy.workspace), policy)
     with opened(policy_file, kept or run_id(policy.dataset, dag_run.run_id)) as run:
+        run.record.put("airflow", {"dag_run_id": dag_run.run_id})
         pipeline.check(run)
         return run.id
 

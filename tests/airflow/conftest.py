@@ -29,7 +29,7 @@ from tests.conftest import KEY, ROOT
 os.environ["AIRFLOW_HOME"] = _home = tempfile.mkdtemp(prefix="airflow-imported-")
 atexit.register(shutil.rmtree, _home, ignore_errors=True)
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
-sys.path.insert(0, str(ROOT / "dags"))
+sys.path[:0] = [str(ROOT / "dags"), str(ROOT / "plugins")]
 
 AIRFLOW_KEY = "key-of-the-secrets-backend-0123456789abcdef"
 ENDED = ("success", "failed")
@@ -94,17 +94,28 @@ class Airflow:
             time.sleep(1)
         return state, self.states(dag, run)
 
-    def asked(self, dag: str, run: str) -> dict[str, Any]:
+    def asked(self, dag: str, run: str, task: str = "review") -> dict[str, Any]:
         """What the steward is shown, once the task waits and the scheduler has taken note of it: a task that is answered before, in the
         seconds that this takes, is failed by the scheduler."""
-        self.until(dag, run, lambda states: states["review"] == "awaiting_input")
-        noted = re.compile(f"Received executor event.*dag_id='{dag}', task_id='review', run_id='{re.escape(run)}'")
+        self.until(dag, run, lambda states: states[task] == "awaiting_input")
+        noted = re.compile(f"Received executor event.*dag_id='{dag}', task_id='{task}', run_id='{re.escape(run)}'")
         _wait_for(lambda: noted.search((self.home / "standalone.log").read_text(errors="replace")) is not None, 60)
-        return dict(self.call("GET", f"dags/{dag}/dagRuns/{run}/taskInstances/review/-1/hitlDetails", user="steward"))
+        return dict(self.call("GET", f"dags/{dag}/dagRuns/{run}/taskInstances/{task}/-1/hitlDetails", user="steward"))
 
-    def answer(self, dag: str, run: str, choice: str, reason: str) -> None:
+    def answer(self, dag: str, run: str, choice: str, reason: str, *, task: str = "review", user: str = "steward") -> None:
         body = {"chosen_options": [choice], "params_input": {"reason": reason}}
-        self.call("PATCH", f"dags/{dag}/dagRuns/{run}/taskInstances/review/-1/hitlDetails", body, user="steward")
+        self.call("PATCH", f"dags/{dag}/dagRuns/{run}/taskInstances/{task}/-1/hitlDetails", body, user=user)
+
+    def desk(self, method: str, path: str = "", *, user: str | None = "steward", **options: Any) -> requests.Response:
+        """An answer of the steward's desk, to a client with a bearer token, or without any user."""
+        headers = options.pop("headers", {}) | ({"Authorization": f"Bearer {self.token(user)}"} if user else {})
+        url = f"http://127.0.0.1:{self.port}/desk/{path}"
+        return requests.request(method, url, headers=headers, timeout=120, allow_redirects=False, **options)
+
+    def run_id(self, dag: str, run: str) -> str:
+        """The id of our run, by its DAG run's."""
+        entries = self.call("GET", f"dags/{dag}/dagRuns/{run}/taskInstances/check/xcomEntries/return_value")
+        return str(entries["value"])
 
     def log(self, dag: str, run: str, task: str, map_index: int = -1) -> str:
         path = f"dags/{dag}/dagRuns/{run}/taskInstances/{task}/logs/1"
@@ -128,7 +139,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
         _wait_for(lambda: "Airflow is ready" in said.read_text() or launcher.poll() is not None, 300)
         assert "Airflow is ready" in said.read_text(), said.read_text()
         started = Airflow(folder, port, said)
-        _wait_for(lambda: {"ward", "ehr", "spoiled"} <= {dag["dag_id"] for dag in started.call("GET", "dags")["dags"]}, 120)
+        _wait_for(lambda: {"ward", "shared-ward", "ehr", "spoiled"} <= {dag["dag_id"] for dag in started.call("GET", "dags")["dags"]}, 120)
         yield started
     finally:
         tree = psutil.Process(launcher.pid).children(recursive=True) if launcher.poll() is None else []

@@ -56,7 +56,7 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_every_good_policy_is_a_dag(parsed: Any) -> None:
-    assert set(parsed["dags"]) == {"ward", "ehr", "spoiled", "nightly"}
+    assert set(parsed["dags"]) == {"ward", "shared-ward", "ehr", "spoiled", "nightly"}
 
 
 def test_every_bad_policy_is_an_import_error_with_its_line(parsed: Any) -> None:
@@ -90,6 +90,13 @@ def test_a_release_without_review_has_no_steward(parsed: Any) -> None:
     tasks = parsed["dags"]["nightly"]["tasks"]
     assert "review" not in tasks
     assert "validate" in tasks["publish"]["up"]
+
+
+def test_two_stewards_are_asked_one_after_the_other(parsed: Any) -> None:
+    tasks = parsed["dags"]["shared-ward"]["tasks"]
+    ups = [tasks[name]["up"] for name in ("review", "countersign", "publish")]
+    assert ups == [["check", "validate"], ["check", "review"], ["check", "countersign"]]
+    assert (tasks["countersign"]["class"], tasks["countersign"]["retries"]) == ("ReviewOperator", 0)
 
 
 def test_publishing_is_what_updates_the_dataset(parsed: Any) -> None:

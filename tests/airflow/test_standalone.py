@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(900)]
 
 def test_each_policy_is_a_dag_and_a_wrong_one_is_shown_with_its_line(airflow: Airflow) -> None:
     dags = {dag["dag_id"]: dag for dag in airflow.call("GET", "dags")["dags"]}
-    assert set(dags) == {"ward", "ehr", "spoiled"}
+    assert set(dags) == {"ward", "shared-ward", "ehr", "spoiled"}
     errors = airflow.call("GET", "importErrors")["import_errors"]
     assert [Path(error["filename"]).name for error in errors] == ["anonymize_broken_policies.py"]
     assert "wrong.yaml:17  tables.patient.columns.age: no role 'quassi'. Did you mean 'quasi'?" in errors[0]["stack_trace"]

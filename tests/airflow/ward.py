@@ -57,11 +57,14 @@ def write_database(file: Path) -> None:
 
 
 def write_policies(folder: Path) -> None:
-    """Three: one by files, one by an Airflow connection with its key in an Airflow Variable, and one with a malformed record."""
+    """Four: one by files, one that two stewards sign, one by an Airflow connection with its key in an Airflow Variable, and one with a
+    malformed record."""
     folder.mkdir(parents=True)
     files = "files: {type: csv, path: ../source}"
     database = "ehr: {type: sql, connection: ward_ehr}"
     (folder / "ward.yaml").write_text(POLICY.format(dataset="ward", key="env:ANONYMIZE_KEY", source=files))
+    two = POLICY.format(dataset="shared-ward", key="env:ANONYMIZE_KEY", source=files) + "review: {stewards: 2}\n"
+    (folder / "shared-ward.yaml").write_text(two)
     (folder / "ehr.yaml").write_text(POLICY.format(dataset="ehr", key="airflow:ward_key", source=database))
     (folder / "spoiled.yaml").write_text(SPOILED)
     (folder / "wrong.yaml").write_text(POLICY.format(dataset="wrong", key="env:ANONYMIZE_KEY", source=files).replace("quasi age", "quassi age"))
