@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import chain
@@ -11,6 +12,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from anonymize import asking
 from anonymize.evidence.model import (
     Audit,
     ColumnOut,
@@ -25,12 +27,12 @@ from anonymize.evidence.model import (
     TextFound,
     Timing,
 )
-from anonymize.evidence.wording import policy_in_words, precision
+from anonymize.evidence.wording import models_in_words, policy_in_words, precision
 from anonymize.policy.model import Policy, Role, Rule
 from anonymize.publish import Store, hash_files
 from anonymize.publish import columns as published_columns
 from anonymize.publish import review as reviewing
-from anonymize.publish.manifest import DecisionFact, GateFact, Manifest, TableFact
+from anonymize.publish.manifest import DecisionFact, GateFact, Manifest, TableFact, content_sha256, version_name
 from anonymize.publish.store import folder_of
 from anonymize.releasing import store_uri
 from anonymize.run import Counts, Record, Run
@@ -50,17 +52,19 @@ def gather(run: Run) -> Evidence:
     return _with_what_came_since(found, run.record)
 
 
-def gather_staged(run: Run, *, version: str = "") -> Evidence:
-    """From the record and the staged files. version: what the release will be called, where that is known."""
+def gather_staged(run: Run) -> Evidence:
+    """From the record and the staged files; of a safe sample nothing of whom it left out."""
     policy, record = run.policy, run.record
     judged: Counts = record.get("validate") or record.get("judged") or {}
     generalized, facts = record.tables("generalize"), judged.get("facts", {})
     reached = [counts["k"] for counts in generalized.values() if counts.get("k")]
     privacy = policy.privacy
     stage = run.folder("stage")
+    files = tuple(file for file in hash_files(stage) if file.path.endswith(".parquet")) if stage.is_dir() else ()
+    told = privacy.sampling is None
     return Evidence(
         dataset=policy.dataset,
-        version=version or str((record.get("request") or {}).get("version", "")),
+        version=version_name(run.started, content_sha256(files)) if judged.get("passed") == len(judged.get("gates", ())) and files else "",
         run=run.id,
         started=run.started,
         code_version=str((record.get("run") or {}).get("code_version", "")),
@@ -77,24 +81,24 @@ def gather_staged(run: Run, *, version: str = "") -> Evidence:
         tables=tuple(
             _table(policy, table, stage / table, facts.get(table, {}), generalized.get(table, {}).get("levels", {})) for table in policy.tables
         ),
-        held_back=_held_back(policy, record),
+        held_back=_held_back(policy, record, told=told),
         privacy=PrivacyAsked(
-            k=privacy.k,
+            k=min((asking.k_of(policy, table) for table, counts in generalized.items() if "k" in counts), default=privacy.k),
             reached=min(reached) if reached else None,
             suppression=privacy.suppression,
             mode=privacy.mode,
             within=privacy.within,
             attacker=privacy.attacker,
-            l=privacy.l,
-            t=privacy.t,
+            models=tuple(models_in_words(privacy)),
             differences=privacy.differences,
+            sampled=privacy.sampling is not None,
         ),
         risk=_risks(judged),
-        utility=judged.get("utility", {}),
-        text=_text(policy, record),
+        utility=judged.get("utility", {}) if told else {},
+        text=_text(policy, record, told=told),
         expectations=tuple(Expectation.model_validate(one) for one in judged.get("expectations", ())),
         gates=tuple(GateFact(gate=g["gate"], passed=g["passed"], words="; ".join(g["words"])) for g in judged.get("gates", ())),
-        files=tuple(file for file in hash_files(stage) if file.path.endswith(".parquet")) if stage.is_dir() else (),
+        files=files,
         policy=policy_in_words(policy),
     )
 
@@ -171,15 +175,18 @@ def _rules(policy: Policy, table: str) -> dict[str, Rule]:
     return {rule.rename or name: rule for name, rule in policy.tables[table].columns.items() if rule.leaves}
 
 
-def _held_back(policy: Policy, record: Record) -> HeldBack:
+def _held_back(policy: Policy, record: Record, *, told: bool) -> HeldBack:
     left_out: dict[str, list[str]] = (record.get("check") or {}).get("left_out", {})
     return HeldBack(
         tables=tuple(sorted(table for table in left_out if table not in policy.tables)),
-        by_table=tuple(_held(policy, table, record, left_out.get(table, [])) for table in policy.tables),
+        by_table=tuple(_held(policy, table, record, tuple(left_out.get(table, ())), told=told) for table in policy.tables),
     )
 
 
-def _held(policy: Policy, table: str, record: Record, not_named: list[str]) -> TableHeld:
+def _held(policy: Policy, table: str, record: Record, not_named: tuple[str, ...], *, told: bool) -> TableHeld:
+    dropped = tuple(name for name, rule in policy.tables[table].columns.items() if not rule.leaves)
+    if not told:
+        return TableHeld(table=table, not_named=not_named, dropped=dropped)
     extracted, generalized = record.get("extract", table) or {}, record.get("generalize", table) or {}
     findings: dict[str, int] = (record.get("deidentify", table) or {}).get("findings", {})
     return TableHeld(
@@ -189,8 +196,8 @@ def _held(policy: Policy, table: str, record: Record, not_named: list[str]) -> T
         reasons=extracted.get("reasons", {}),
         suppressed=generalized.get("suppressed", 0),
         no_subject=generalized.get("held_back", 0),
-        not_named=tuple(not_named),
-        dropped=tuple(name for name, rule in policy.tables[table].columns.items() if not rule.leaves),
+        not_named=not_named,
+        dropped=dropped,
         unreadable={kind.removeprefix(UNREADABLE): number for kind, number in findings.items() if kind.startswith(UNREADABLE)},
     )
 
@@ -201,9 +208,9 @@ def _risks(judged: Counts) -> tuple[TableRisk, ...]:
     return tuple(TableRisk(table=table, **{k: v for k, v in figures.items() if k in known}) for table, figures in found.items())
 
 
-def _text(policy: Policy, record: Record) -> TextFound:
+def _text(policy: Policy, record: Record, *, told: bool) -> TextFound:
     found = {}
-    for table in policy.tables:
+    for table in policy.tables if told else ():
         counts: dict[str, int] = (record.get("deidentify", table) or {}).get("findings", {})
         readable = {kind: number for kind, number in counts.items() if not kind.startswith(UNREADABLE)}
         if readable:
@@ -271,10 +278,19 @@ def _table_of(fact: TableFact) -> TableOut:
     return TableOut(name=fact.name, description=fact.description, rows=fact.rows, subjects=fact.subjects, columns=tuple(columns))
 
 
-def keep(run: Run, *, version: str) -> bytes:
-    """Gather the evidence of what is staged and keep it in the run's record; returns it as the release's document. Called again it returns
+def keep(run: Run) -> None:
+    """Gather the evidence of what is staged: into the run's record, and among the documents that leave with the data. Called again it writes
     the same bytes."""
-    evidence = gather_staged(run, version=version)
-    data = evidence.to_json()
+    data = gather_staged(run).to_json()
     run.record.put(STEP, json.loads(data))
-    return data
+    leaves_beside(run, {DOCUMENT: data})
+
+
+def leaves_beside(run: Run, documents: Mapping[str, bytes]) -> None:
+    """Put documents where the release takes what leaves beside its data from."""
+    folder = run.folder("documents")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name, data in documents.items():
+        fresh = folder.parent / f".{name}.{os.getpid()}.tmp"
+        fresh.write_bytes(data)
+        fresh.replace(folder / name)

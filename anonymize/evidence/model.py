@@ -74,9 +74,11 @@ class PrivacyAsked(Stated):
     mode: str = ""
     within: str | None = None
     attacker: str = ""
-    l: tuple[str, ...] = ()  # noqa: E741
-    t: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    """What is asked beside k, in words: `l-diversity of marital_status:3`, `k-map of 11`."""
     differences: str = ""
+    sampled: bool = False
+    """Whether the release is a safe sample. Nothing is told then of whom it left out: no rows that were held back, no utility, no findings."""
 
 
 class TableRisk(Stated):

@@ -38,7 +38,7 @@ def tiles(e: Evidence, c: Comparison) -> list[Tile]:
         worst = max(e.risk, key=lambda one: one.highest)
         found.append(Tile(name="Highest chance to be found", figure=percent(worst.highest), beside=f"threshold {percent(worst.threshold)}"))
     about = [held for held in e.held_back.by_table if held.rows_in and held.suppressed]
-    if e.held_back.by_table:
+    if e.held_back.by_table and not e.privacy.sampled:
         worst_held = max((held.suppressed / held.rows_in for held in about), default=0.0)
         found.append(Tile(name="Suppressed", figure=percent(worst_held), beside=f"at most {percent(e.privacy.suppression)} is allowed"))
     kept = [utility["granularity"] for utility in e.utility.values() if utility.get("granularity") is not None]

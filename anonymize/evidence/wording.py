@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from anonymize.policy.model import Method, Policy, Rule
+from anonymize.policy.model import Method, Policy, Privacy, Rule
 
 SILENT = {"sources", "workspace", "key", "engine", "schedule", "trail", "tables"}
 """Parts of a policy that say nothing of what is released: addresses, folders, machines. Tables are told rule by rule."""
@@ -64,6 +64,21 @@ def rounded(digits: int) -> str:
     if digits > 0:
         return f"to {digits} decimal{'s' if digits > 1 else ''}"
     return "to whole numbers" if digits == 0 else f"to {10**-digits:,}s"
+
+
+def models_in_words(privacy: Privacy) -> Iterator[str]:
+    """What is asked beside k."""
+    for name, models in (("l-diversity", privacy.l), ("t-closeness", privacy.t), ("beta-likeness", privacy.beta)):
+        yield from (f"{name} of {model}" for model in models)
+    if privacy.events:
+        yield f"k for an attacker who knows {privacy.attacker}"
+    if privacy.population and privacy.population.k_map:
+        yield f"k-map of {privacy.population.k_map}"
+    if privacy.population and privacy.population.presence:
+        yield "delta-presence from {:g} to {:g}".format(*privacy.population.presence)
+    if privacy.sampling:
+        one = privacy.sampling
+        yield f"({one.epsilon:g}, {one.delta:g})-differential privacy by drawing a share of {one.share:g}"
 
 
 def policy_in_words(policy: Policy) -> dict[str, str]:
