@@ -473,9 +473,9 @@ def _request(run: Run) -> Counts:
     if run.record.get("validate") is None:
         raise GateFailed(f"run '{run.id}' has not passed its gates, so there is nothing to review")
     facts = releasing.facts(run)
+    evidence.keep(run)
     beside = releasing.beside(run)
     version = prepare(run.folder("stage"), facts, before=releasing.before(run.policy), subjects=run.folder("subjects"), extra=beside)
-    (run.folder("stage") / evidence.DOCUMENT).write_bytes(evidence.keep(run, version=version))
     shown = {
         "version": version,
         "rows": sum(table.rows for table in facts.tables),
