@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import duckdb
 import numpy as np
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from anonymize.errors import AnonymizeError
-from anonymize.hierarchies import Hierarchy, build, data_drawn
+from anonymize.hierarchies import Hierarchy, build, data_drawn, drawn
 from anonymize.policy.model import Policy, Role
 from anonymize.population import People
 from anonymize.privacy.lattice import values_in_order
@@ -36,6 +36,18 @@ from anonymize.recount import Wanted
 def parse(l: Sequence[str], t: Sequence[str], beta: Sequence[str] = ()) -> list[Model]:  # noqa: E741
     """Models as they are written in a policy and on the command line. Raises ValueError."""
     return [*(parse_l(text) for text in l), *(parse_t(text) for text in t), *(parse_beta(text) for text in beta)]
+
+
+def hierarchy_of(policy: Policy, table: str, name: str, tally: Callable[[], pa.Table]) -> Hierarchy:
+    """The hierarchy of a published quasi-identifier. tally: gives the distinct values of the column (as `name`) of all records that are
+    searched, with `subjects`; called where the hierarchy's groups come from the data."""
+    rules = {rule.rename or written: rule for written, rule in policy.tables[table].columns.items()}
+    written = rules[name].hierarchy or "flat"
+    hierarchy = build(written, policy.file.parent)
+    if not data_drawn(written):
+        return hierarchy
+    counted = tally()
+    return drawn(hierarchy, counted[name].combine_chunks(), counted["subjects"].to_numpy())
 
 
 def of_table(policy: Policy, table: str) -> list[Model]:

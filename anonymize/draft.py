@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from anonymize.detect.columns import guess
 from anonymize.detect.registry import build
 from anonymize.errors import AnonymizeError
+from anonymize.hierarchies import build as build_hierarchy
 from anonymize.policy.model import FhirSource, FileSource, Kind, Policy, SqlSource, Text
 from anonymize.sources import Source, open_source
 from anonymize.transform import dates
@@ -31,6 +32,9 @@ FEW = 20
 KEYS = ("patient_id", "person_id", "subject_id", "patientid", "patient_nbr", "pat_id", "patient", "subject", "mrn", "id")
 #: What somebody may know of a person, beside what the names of columns say.
 QUASI = re.compile(r"^(sex|gender|race|ethnicity|marital.*|language|religion|birth_?sex|gender_.*|race_.*|ethnicity_.*)$", re.IGNORECASE)
+
+#: What a column of places is called, and the hierarchy that then has to cover its values.
+PLACES = {r"(?i)(^|_)(country|nationality|citizenship)": "country", r"(?i)(^|_)(state|province)($|_)": "us-state"}
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,7 @@ def _line(column: str, values: pa.Array, is_subject: bool, about_subjects: bool)
         return Line(column, f"identifier drop {guessed.kind}" if about_subjects else f"drop {guessed.kind}", guessed.reason)
     if _is_id(column, values):
         return Line(column, "identifier pseudonym", "its name says 'id': pseudonyms still join")
-    if QUASI.match(column):
+    if QUASI.match(column) or _place(column, values) != "flat":
         return _quasi(column, values, about_subjects)
     return _by_values(column, values, about_subjects)
 
@@ -188,7 +192,16 @@ def _dated(column: str, values: pa.Array, reason: str, kind: Kind, about_subject
 def _quasi(column: str, values: pa.Array, about_subjects: bool) -> Line:
     if not about_subjects or not (_is_text(values.type) or pa.types.is_integer(values.type)):
         return _closed(column, "somebody may know it")
-    return Line(column, "drop", "somebody may know it. To open it: quasi flat")
+    return Line(column, "drop", f"somebody may know it. To open it: quasi {_place(column, values)}")
+
+
+def _place(column: str, values: pa.Array) -> str:
+    """The hierarchy of a country or a state, by the column's name and all that the sample holds; else `flat`."""
+    present = pc.unique(values.drop_null())
+    for named, hierarchy in PLACES.items():
+        if re.search(named, column) and _is_text(values.type) and len(present) and pc.all(build_hierarchy(hierarchy).covers(present)).as_py():
+            return hierarchy
+    return "flat"
 
 
 def _closed(column: str, reason: str) -> Line:

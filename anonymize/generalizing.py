@@ -32,8 +32,8 @@ _MOST_MEASURED = 200_000
 
 @dataclass(frozen=True)
 class Asked:
-    """What `generalize` shall do. l, t, beta: as in `parse_l`, `parse_t`, `parse_beta`; population: a file of the people whom the rows were drawn
-    from (`people_columns`: a quasi-identifier -> its column; `people_count`: its column of numbers of people), k_map: people of it a class,
+    """What `generalize` shall do. l, t, beta: as in `parse_l`, `parse_t`, `parse_beta`; population: a file of the people whom the rows were
+    drawn from (`people_columns`: a quasi-identifier -> its column; `people_count`: its column of numbers of people), k_map: people of it a class,
     presence: (least, most) share of a class's people who are in the file; keep, drop: columns that leave as they are, and that do not leave;
     subject: the column that says whose a row is: k then counts subjects; weights: how much a column's loss counts; exact: quasi-identifiers that
     are not made coarser; seconds: after so long the best so far is taken (0: the best there is)."""

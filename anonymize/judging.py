@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from anonymize import asking
 from anonymize.comparing import Column, Sides, compare
 from anonymize.differencing import Seen, differences
-from anonymize.hierarchies import Hierarchy, build
+from anonymize.engine.base import Table
+from anonymize.hierarchies import Hierarchy
 from anonymize.measuring import measure
 from anonymize.policy.model import Role, Rule
 from anonymize.privacy.models import columns_of
@@ -94,7 +95,13 @@ def _generalized(run: Run, table: str) -> dict[str, list[str]]:
 
 
 def _hierarchy(run: Run, table: str, name: str) -> Hierarchy:
-    return build(rules_of(run, table)[name].hierarchy or "flat", run.policy.file.parent)
+    return asking.hierarchy_of(run.policy, table, name, lambda: run.engine.tally(_searched(run, table), [name], SUBJECT))
+
+
+def _searched(run: Run, table: str) -> Table:
+    """The records among which a table's levels were searched."""
+    known = run.folder("known", table)
+    return run.engine.read(known if known.exists() else run.folder("deidentify", table))
 
 
 def _listed(levels: str | dict[str, float]) -> list[str]:
@@ -151,9 +158,8 @@ def models_gate(run: Run, staged: dict[str, Staged]) -> Judged:
         if not models:
             continue
         single = table == run.policy.subject_table
-        folder = run.folder("known", table) if run.folder("known", table).exists() else run.folder("deidentify", table)
         columns = columns_of(models)
-        before = run.engine.tally(run.engine.read(folder), columns if single else [*columns, SUBJECT], SUBJECT if single else None)
+        before = run.engine.tally(_searched(run, table), columns if single else [*columns, SUBJECT], SUBJECT if single else None)
         fitted = asking.fit(models, before, asking.ladders(run.policy, table, models))
         asked = asking.wanted(asking.k_of(run.policy, table), fitted, before, None if single else SUBJECT)
         found = recount(one.files(one.data), quasi_columns(rules_of(run, table)), asked, subject=one.files(one.subjects))

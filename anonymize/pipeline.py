@@ -23,7 +23,7 @@ from anonymize import check as checking
 from anonymize.detect.columns import searched_kinds
 from anonymize.engine.base import Table
 from anonymize.errors import AnonymizeError, GateFailed, ReviewMissing
-from anonymize.hierarchies import Hierarchy, build
+from anonymize.hierarchies import Hierarchy
 from anonymize.judging import (
     differences_gate,
     events_gate,
@@ -331,7 +331,10 @@ def searchable(run: Run, table: str, known: Table) -> tuple[pa.Table, dict[str, 
         models=tuple(asking.fit(models, tally, asking.ladders(run.policy, table, models))),
         population=tuple(asking.of_population(run.policy, table)),
     )
-    hierarchies = {name: build(rule.hierarchy or "flat", run.policy.file.parent) for name, rule in quasi.items()}
+    hierarchies = {
+        name: asking.hierarchy_of(run.policy, table, name, lambda name=name: run.engine.tally(known, [name], SUBJECT))  # type: ignore[misc]
+        for name in quasi
+    }
     if settings.population:
         tally = asking.people(run.policy).beside(tally, hierarchies)
     return tally, hierarchies, settings, None if single else SUBJECT

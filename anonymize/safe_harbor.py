@@ -60,7 +60,7 @@ def _kind(column: str, rule: Rule) -> Kind | None:
     """What PHI a column holds: as the policy says, as its role says, or as its name says."""
     if rule.kind is not None:
         return rule.kind
-    if rule.role is Role.DATE or (rule.hierarchy or "").split(":")[0] in ("date", "birth-year", "age"):
+    if rule.role is Role.DATE or (rule.hierarchy or "").split(":")[0] in ("date", "week", "birth-year", "age"):
         return Kind.DATE
     if (rule.hierarchy or "").startswith("us-zip"):
         return Kind.ADDRESS
@@ -68,8 +68,8 @@ def _kind(column: str, rule: Rule) -> Kind | None:
     return guessed.kind if guessed else Kind.ID if rule.role is Role.IDENTIFIER else None
 
 
-#: Where the calendar's hierarchy shows a year and no more.
-_YEAR_LEVEL = 3
+#: Hierarchies that the law takes from a level on: the calendar's year, the state of a ZIP; and the word of the profile that says so.
+_COARSE_ENOUGH = {"date": ("year", 3), "us-zip-state": ("generalize us-state", 2)}
 _SHIFTED = "dates within its texts are shifted, and Safe Harbor takes years alone: say 'text: {{dates: year:{now}}}' or 'text: {{dates: tag}}'"
 _BIRTH = "a year of birth tells an age over 89: take 'quasi birth-year:{now}', which codes these years, or drop it"
 _PAST = "counts ages in a year that is past, so that years which tell an age over 89 today would leave: say '{word}:{now}'"
@@ -101,7 +101,10 @@ def _past(word: str, ages_in: int | None, now: int) -> str | None:
 def _allowed(entry: Mapping[str, Any], rule: Rule) -> bool:
     if rule.method is Method.GENERALIZE:
         word = (rule.hierarchy or "").partition(":")[0]
-        return f"generalize {word}" in entry["allowed"] or (word == "date" and "year" in entry["allowed"] and rule.min_level >= _YEAR_LEVEL)
+        if word in _COARSE_ENOUGH:
+            allowed, level = _COARSE_ENOUGH[word]
+            return allowed in entry["allowed"] and rule.min_level >= level
+        return f"generalize {word}" in entry["allowed"]
     if rule.method is Method.CODE:
         return "code 90" in entry["allowed"] and rule.top is not None and rule.top <= 90
     return rule.method.value in entry["allowed"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 import pyarrow as pa
@@ -64,6 +65,37 @@ class Calendar:
         if level == 2:
             return f"{year}-Q{(int(month) + 2) // 3}"
         return f"{year}-{month}-{day}" if level == 0 and day else f"{year}-{month}"
+
+
+@dataclass(frozen=True)
+class Weeks:
+    """Days, ISO weeks (`2024-W07`), ISO years and spans of 5 and 10 of them: a week lies in one year. Dates need their day."""
+
+    name: str = "week"
+    levels: tuple[str, ...] = ("day", "week", "ISO year", "5 years", "10 years", ANY)
+
+    def accepts(self, type: pa.DataType) -> bool:
+        return _takes(type)
+
+    def covers(self, values: pa.Array) -> pa.Array:
+        return pc.or_(pc.is_null(values), pc.is_valid(each(_iso(values), lambda v: self._shown(v, 0))))
+
+    def generalize(self, values: pa.Array, level: int) -> pa.Array:
+        if level == len(self.levels) - 1:
+            return top(values)
+        return checked(values, each(_iso(values), lambda v: self._shown(v, level)), self.name)
+
+    def loss(self, values: pa.Array, level: int) -> np.ndarray:
+        days = (1.0, 7.0, 365.25, 1826.25, 3652.5, _DOMAIN)[level]
+        return np.full(len(values), (days - 1) / (_DOMAIN - 1))
+
+    def _shown(self, value: str, level: int) -> str | None:
+        try:
+            day = date.fromisoformat(value.strip()[:10])
+        except ValueError:
+            return None
+        year, week, _ = day.isocalendar()
+        return (str(day), f"{year}-W{week:02}", str(year))[level] if level < 3 else _span(year, (5, 10)[level - 3])
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Hierarchies of numbers: ages, and ranges of equal width."""
+"""Hierarchies of numbers: ages, ranges of equal width, and coded ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from anonymize.hierarchies.base import ANY
-from anonymize.hierarchies.tools import checked, each, is_text, top
+from anonymize.hierarchies.tools import checked, each, each_number, is_text, top
 
 _AGE = re.compile(r"\s*([0-9]{1,3})(?:\.[0-9]+)?\s*\+?\s*")
 
@@ -114,3 +114,53 @@ class Ranges:
         width = self.widths[level]
         low = self.bottom + (number - self.bottom) // width * width
         return f"[{low:g}, {min(low + width, self.ceiling):g})"
+
+
+@dataclass(frozen=True)
+class Coded:
+    """Exact numbers between a bottom and a top, beyond which they are coded (`<18`, `>89`); on each level the bounds are narrower."""
+
+    bounds: tuple[tuple[float, float], ...]
+    name: str = "coded"
+
+    @classmethod
+    def parse(cls, argument: str) -> Coded:
+        """`18..89`, or `18..89,30..70`."""
+        matches = [re.fullmatch(r"(-?[0-9.]+)\.\.(-?[0-9.]+)", part) for part in argument.split(",")]
+        bounds = tuple((float(m[1]), float(m[2])) for m in matches if m is not None)
+        inside = all(a[0] <= b[0] and b[1] <= a[1] for a, b in pairwise(bounds))
+        if len(bounds) < len(matches) or not all(low < high for low, high in bounds) or not inside:
+            raise ValueError("needs a bottom and a top, and each pair must lie within the one before")
+        return cls(bounds, f"coded:{argument}")
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        return (*(f"{low:g} to {high:g}" for low, high in self.bounds), ANY)
+
+    def accepts(self, type: pa.DataType) -> bool:
+        return _takes(type)
+
+    def covers(self, values: pa.Array) -> pa.Array:
+        return pc.or_(pc.is_null(values), pc.is_valid(each(values, lambda v: self._shown(v, 0))))
+
+    def generalize(self, values: pa.Array, level: int) -> pa.Array:
+        return top(values) if level == len(self.bounds) else checked(values, each(values, lambda v: self._shown(v, level)), self.name)
+
+    def loss(self, values: pa.Array, level: int) -> np.ndarray:
+        """What lies within the bounds is exact; a coded end is as wide as what was cut off of the widest bounds, a tenth of them at least."""
+        if level == len(self.bounds):
+            return np.ones(len(values))
+        low, high = self.bounds[level]
+        (bottom, ceiling), width = self.bounds[0], self.bounds[0][1] - self.bounds[0][0]
+        ends = {"<": min(1.0, (low - bottom) / width + 0.1), ">": min(1.0, (ceiling - high) / width + 0.1)}
+        return each_number(values, lambda v: ends.get((self._shown(v, level) or "?")[0], 0.0))
+
+    def _shown(self, value: str, level: int) -> str | None:
+        try:
+            number = float(value)
+        except ValueError:
+            return None
+        if not np.isfinite(number):
+            return None
+        low, high = self.bounds[level]
+        return f"<{low:g}" if number < low else f">{high:g}" if number > high else repr(number).removesuffix(".0")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -133,6 +136,66 @@ class Atc:
 def _atc(code: str) -> str | None:
     text = code.strip().upper()
     return text if _ATC.fullmatch(text) else None
+
+
+#: CLASSTYPE of LOINC's own table. Source: LOINC Users' Guide.
+_CLASS_TYPES = {"1": "laboratory", "2": "clinical", "3": "claims attachments", "4": "surveys"}
+
+
+@dataclass(frozen=True)
+class Loinc:
+    """LOINC codes by a site's own copy of LOINC's table: the code, its class (`CHEM`), the class's type.
+
+    rows: code -> class, type. The table cannot be had without LOINC's licence, so none is held here: `Loinc.csv` or `LoincTableCore.csv` of
+    a release has it, with the columns LOINC_NUM, CLASS and CLASSTYPE. Source: loinc.org.
+    """
+
+    rows: dict[str, tuple[str, str]] = field(repr=False)
+    name: str = "loinc"
+    levels: tuple[str, ...] = ("code", "class", "class type", ANY)
+
+    @classmethod
+    def load(cls, file: Path) -> Loinc:
+        """Read a table. Raises ValueError where a column is not there."""
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines)
+            missing = {"LOINC_NUM", "CLASS", "CLASSTYPE"} - set(reader.fieldnames or ())
+            if missing:
+                raise ValueError(f"the file has no column {', '.join(sorted(missing))}: take Loinc.csv or LoincTableCore.csv of a LOINC release")
+            types: dict[str, str] = {}
+            rows = {}
+            for row in reader:
+                # A class has one type, the first that is met: else a coarser level would tell more than a finer one.
+                type = types.setdefault(row["CLASS"], _CLASS_TYPES.get(row["CLASSTYPE"], "other"))
+                rows[row["LOINC_NUM"].strip()] = (row["CLASS"], type)
+        if not rows:
+            raise ValueError("the file has no codes")
+        return cls(rows, f"loinc:{file.name}")
+
+    def __hash__(self) -> int:
+        return hash((self.name, len(self.rows)))
+
+    def accepts(self, type: pa.DataType) -> bool:
+        return is_text(type)
+
+    def covers(self, values: pa.Array) -> pa.Array:
+        return pc.or_(pc.is_null(values), pc.is_valid(each(values, lambda v: self._shown(v, 0))))
+
+    def generalize(self, values: pa.Array, level: int) -> pa.Array:
+        if level == len(self.levels) - 1:
+            return top(values)
+        return checked(values, each(values, lambda v: self._shown(v, level)), self.name)
+
+    def loss(self, values: pa.Array, level: int) -> np.ndarray:
+        if level in (0, len(self.levels) - 1):
+            return np.full(len(values), float(level > 0))
+        under = Counter(row[level - 1] for row in self.rows.values())
+        return each_number(values, lambda v: (under[self._shown(v, level) or ""] - 1) / max(len(self.rows) - 1, 1))
+
+    def _shown(self, value: str, level: int) -> str | None:
+        code = value.strip()
+        row = self.rows.get(code)
+        return None if row is None else (code, *row)[level]
 
 
 @cache

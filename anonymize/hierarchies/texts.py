@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+import re
+from collections import Counter
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +16,9 @@ import pyarrow.compute as pc
 
 from anonymize.hierarchies.base import ANY
 from anonymize.hierarchies.tools import checked, each, each_number, is_text, top
+
+#: An area of so many people or fewer is not told. Source: 45 CFR 164.514(b)(2)(i)(B).
+SMALL_AREA = 20_000
 
 
 @dataclass(frozen=True)
@@ -87,17 +93,19 @@ class Ordered:
 
 @dataclass(frozen=True)
 class Mask:
-    """A code whose last characters are masked one by one: `12345`, `1234*`, `123**` …"""
+    """A code whose last characters are masked one by one: `12345`, `1234*`, `123**` …; or its first ones: `*2345`."""
 
     length: int
+    left: bool = False
     name: str = "mask"
 
     @classmethod
     def parse(cls, argument: str) -> Mask:
-        """`5`: codes of five characters."""
-        if not argument.isdigit() or not 1 <= int(argument) <= 64:
-            raise ValueError("needs the length of its codes, 1 to 64")
-        return cls(int(argument))
+        """`5`: codes of five characters; `5,left`: the first ones go first."""
+        length, comma, side = argument.partition(",")
+        if not length.isdecimal() or not 1 <= int(length) <= 64 or (comma and side not in ("left", "right")):
+            raise ValueError("needs the length of its codes, 1 to 64, and 'left' where the first characters go first")
+        return cls(int(length), side == "left", f"mask:{argument}")
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -112,9 +120,12 @@ class Mask:
     def generalize(self, values: pa.Array, level: int) -> pa.Array:
         if level == self.length:
             return top(values)
-        keep = self.length - level
-        shown = each(_trimmed(values), lambda v: v[:keep] + "*" * level if len(v) == self.length else None)
-        return checked(values, shown, self.name)
+        return checked(values, each(_trimmed(values), lambda v: self._shown(v, level)), self.name)
+
+    def _shown(self, code: str, level: int) -> str | None:
+        if len(code) != self.length:
+            return None
+        return "*" * level + code[level:] if self.left else code[: self.length - level] + "*" * level
 
     def loss(self, values: pa.Array, level: int) -> np.ndarray:
         return np.full(len(values), (10.0**level - 1) / (10.0**self.length - 1))
@@ -124,7 +135,7 @@ def _trimmed(values: pa.Array) -> pa.Array:
     return pc.utf8_trim_whitespace(values.cast(pa.string()))
 
 
-def _digits(value: str) -> str | None:
+def zip_digits(value: str) -> str | None:
     """The five digits of a US ZIP: of `02139`, `02139-4307`, `021394307`, and of 2139, whose zero a number lost."""
     text = value.strip().split("-")[0]
     if not (text.isascii() and text.isdigit()):
@@ -143,12 +154,12 @@ class Zip:
         return is_text(type) or pa.types.is_integer(type)
 
     def covers(self, values: pa.Array) -> pa.Array:
-        return pc.or_(pc.is_null(values), pc.is_valid(each(values, _digits)))
+        return pc.or_(pc.is_null(values), pc.is_valid(each(values, zip_digits)))
 
     def generalize(self, values: pa.Array, level: int) -> pa.Array:
         if level == len(self.levels) - 1:
             return top(values)
-        return checked(values, each(values, lambda v: self._shown(_digits(v), level)), self.name)
+        return checked(values, each(values, lambda v: self._shown(zip_digits(v), level)), self.name)
 
     def loss(self, values: pa.Array, level: int) -> np.ndarray:
         return np.full(len(values), (10.0 ** (0, 2, 3, 4, 5)[level] - 1) / (10.0**5 - 1))
@@ -158,15 +169,45 @@ class Zip:
         return None if digits is None else digits[:keep] + "*" * (5 - keep)
 
 
+@cache
+def restricted_zip3() -> frozenset[str]:
+    """The three-digit prefixes whose area holds 20,000 people or fewer: the union of all known lists."""
+    text = (files("anonymize.hierarchies") / "data" / "restricted-zip3.csv").read_text(encoding="utf-8")
+    rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
+    return frozenset(row["prefix"] for row in rows)
+
+
 @dataclass(frozen=True)
 class Zip3:
     """The first three digits of a US ZIP; `000` where the area holds 20,000 people or fewer; then 2 and 1 digits.
 
-    Source: 45 CFR 164.514(b)(2)(i)(B); the restricted prefixes and their census stand in `data/restricted-zip3.csv`.
+    restricted: the prefixes of small areas; by default those of `data/restricted-zip3.csv`, with their census.
+    Source: 45 CFR 164.514(b)(2)(i)(B).
     """
 
     name: str = "us-zip3"
     levels: tuple[str, ...] = ("3 digits", "2 digits", "1 digit", ANY)
+    restricted: frozenset[str] = field(default_factory=restricted_zip3, repr=False)
+
+    @classmethod
+    def load(cls, file: Path) -> Zip3:
+        """By a site's own counts: a CSV with `prefix` (or `zip`; five digits are added up by their first three) and `population`.
+
+        A prefix that the file does not have is restricted too. Raises ValueError with the line of what is wrong.
+        """
+        lines = [line for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip() and not line.startswith("#")]
+        reader = csv.DictReader(lines)
+        where = next((name for name in ("prefix", "zip") if name in (reader.fieldnames or ())), None)
+        if where is None or "population" not in (reader.fieldnames or ()):
+            raise ValueError("the file's first line must name the columns 'prefix' (or 'zip') and 'population'")
+        people: Counter[str] = Counter()
+        for number, row in enumerate(reader, start=2):
+            prefix, count = row[where].strip(), (row["population"] or "").strip()
+            if not re.fullmatch(r"[0-9]{3}([0-9]{2})?", prefix) or not count.isdecimal():
+                raise ValueError(f"line {number} has no prefix of three or five digits, or no whole number of people")
+            people[prefix[:3]] += int(count)
+        small = frozenset(prefix for prefix in (f"{n:03}" for n in range(1000)) if people[prefix] <= SMALL_AREA)
+        return cls(f"us-zip3:{file.name}", restricted=small)
 
     def accepts(self, type: pa.DataType) -> bool:
         return is_text(type) or pa.types.is_integer(type)
@@ -181,23 +222,15 @@ class Zip3:
 
     def loss(self, values: pa.Array, level: int) -> np.ndarray:
         if level == 0:
-            merged = (len(restricted_zip3()) - 1) / 999
+            merged = (len(self.restricted) - 1) / 999
             return each_number(values, lambda v: merged if self._prefix(v) == "000" else 0.0)
         return np.full(len(values), (10.0 ** (0, 1, 2, 3)[level] - 1) / 999)
 
     def _prefix(self, value: str) -> str | None:
         text = value.strip()
-        digits = text if len(text) == 3 and text.isascii() and text.isdigit() else _digits(value)
-        return None if digits is None else "000" if digits[:3] in restricted_zip3() else digits[:3]
+        digits = text if len(text) == 3 and text.isascii() and text.isdigit() else zip_digits(value)
+        return None if digits is None else "000" if digits[:3] in self.restricted else digits[:3]
 
     def _shown(self, value: str, level: int) -> str | None:
         prefix = self._prefix(value)
         return None if prefix is None else prefix[: 3 - level] + "*" * level
-
-
-@cache
-def restricted_zip3() -> frozenset[str]:
-    """The three-digit prefixes whose area holds 20,000 people or fewer: the union of all known lists."""
-    text = (files("anonymize.hierarchies") / "data" / "restricted-zip3.csv").read_text(encoding="utf-8")
-    rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
-    return frozenset(row["prefix"] for row in rows)

@@ -180,6 +180,8 @@ class Rule(Checked):
         if self.method is Method.CODE and self.top is None and self.bottom is None:
             raise ValueError("'code' needs 'top', 'bottom' or both, for example {role: plain, method: code, top: 89}")
         for option in self.model_fields_set & set(OPTION_OF):
+            if option == "hierarchy" and self.role is Role.SENSITIVE:
+                continue  # for the distance of hierarchical t-closeness
             if self.method not in OPTION_OF[option] and getattr(self, option) is not None:
                 word, methods = option.replace("_", "-"), " and ".join(f"'{method}'" for method in OPTION_OF[option])
                 raise ValueError(f"'{word}' does nothing under method '{self.method}': it is an option of {methods}")

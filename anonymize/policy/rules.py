@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -110,11 +111,11 @@ def _hierarchy_problem(name: str) -> str | None:
     """Its name, and whether it takes an argument; the check builds it, for that may read a file."""
     from anonymize.hierarchies import names
 
-    written = {form.partition(":")[0]: form for form in names()}
+    written = {re.split(r"[:\[]", form)[0]: form for form in names()}
     word, colon, argument = name.partition(":")
     if word not in written:
         return f"no hierarchy '{word}'.{nearest(word, written)}"
     form = written[word]
-    if ":" in form and not argument:
+    if ":" in form and "[" not in form and not argument:
         return f"hierarchy '{word}' needs an argument: it is written '{form}'"
     return f"hierarchy '{word}' takes no argument" if colon and ":" not in form else None

@@ -288,7 +288,8 @@ POPULATED = ("--people-column", "age:years", "--people-count", "persons", "--del
 
 
 @pytest.mark.parametrize(
-    ("mode", "asked"), [("optimal", ("--k", "1", "--k-map", "12")), ("local", ("--k", "1", "--k-map", "12")), ("optimal", ("--presence", "0..0.3"))]
+    ("mode", "asked"),
+    [("optimal", ("--k", "1", "--k-map", "12")), ("local", ("--k", "1", "--k-map", "12")), ("optimal", ("--presence", "0..0.3"))],
 )
 def test_each_class_stands_for_people_of_the_population(tmp_path: Path, ladders: Path, mode: str, asked: tuple[str, ...]) -> None:
     everyone = [(age, sex, illness) for age in AGES for sex in SEXES for illness in ILLNESSES]
@@ -333,7 +334,9 @@ def test_a_population_whose_people_are_fewer_is_refused(tmp_path: Path, ladders:
     people = crowd(tmp_path / "people.csv", some_rows(10))
     source = write(tmp_path / "in.csv", some_rows(200))
     with pytest.raises(InputError, match="not whom it was drawn from"):
-        generalize(source, tmp_path / "o.csv", Asked(ladders, population=people, k_map=5, people_columns={"age": "years"}, people_count="persons"))
+        generalize(
+            source, tmp_path / "o.csv", Asked(ladders, population=people, k_map=5, people_columns={"age": "years"}, people_count="persons")
+        )
 
 
 def test_no_value_stands_out_among_its_class(tmp_path: Path, ladders: Path) -> None:

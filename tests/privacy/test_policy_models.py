@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pyarrow as pa
@@ -49,6 +49,27 @@ def test_each_class_holds_what_is_asked(folder: Path, mode: str) -> None:
     assert len(gates["sensitive values"]["words"]) == 2
     levels = (run.record.get("generalize", "patient") or {})["levels"]
     assert set(levels) == {"birth_date", "zip"}
+
+
+@pytest.mark.parametrize("asked", ["microaggregate:4", "microaggregate:4,median", "quantiles:8,4,2"])
+def test_groups_that_come_from_the_data_hold_at_the_gates(folder: Path, asked: str) -> None:
+    run = Run.open(load(policy(folder, "attacker: demographics", charge=f'"quasi {asked}"')))
+    pipeline.to_review(run)
+    staged = ds.dataset(run.folder("stage", "stay")).to_table(["charge"]).to_pylist()
+    subjects = ds.dataset(run.folder("subjects", "stay")).to_table().to_pylist()
+    classes: dict[str, set[str]] = defaultdict(set)
+    for row, whose in zip(staged, subjects, strict=True):
+        classes[row["charge"]].add(whose["__subject"])
+    assert len(classes) > 1
+    assert min(map(len, classes.values())) >= 3
+
+
+def test_hierarchical_closeness_takes_the_hierarchy_of_the_rule(folder: Path) -> None:
+    rule = '{role: sensitive, hierarchy: "ordered:ER<ICU"}'
+    run = Run.open(load(policy(folder, 't: ["ward:hierarchical:0.5"]', ward=rule, charge=f'"{CHARGE}"')))
+    pipeline.to_review(run)
+    gates = {gate["gate"]: gate for gate in (run.record.get("validate") or {})["gates"]}
+    assert gates["sensitive values"]["passed"]
 
 
 def test_a_class_that_breaks_it_stops_the_release(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
