@@ -53,19 +53,21 @@ def compare(sides: Sides, columns: Mapping[str, Column], k: int, *, paired_rows:
     types = {field.name: field.type for field in duck.sql("SELECT * FROM before LIMIT 0").to_arrow_table().schema}
     rows_before, people_before = _row(duck, "SELECT count(*), count(DISTINCT who) FROM before")
     rows_after, people_after = _row(duck, "SELECT count(*), count(DISTINCT who) FROM after")
+    # Where nobody has two rows, rows are people, and are counted in a fraction of the time.
+    people = "count(*)" if rows_before == people_before else "count(DISTINCT who)"
     found: dict[str, _Compared] = {}
     for name, column in columns.items():
         if column.role in _NOT_COMPARED or name not in types:
             continue
         if column.hierarchy is not None:
-            found[name] = _Quasi(duck, name, types[name], column.hierarchy, column.level)
+            found[name] = _Quasi(duck, name, types[name], column.hierarchy, column.level, people)
         elif (kind := _kind(types[name])) is not None:
-            found[name] = _Category(duck, name) if kind == "category" else _Number(duck, name, kind)
+            found[name] = _Category(duck, name) if kind == "category" else _Number(duck, name, kind, people)
     quasi = [name for name, column in columns.items() if column.hierarchy is not None]
     measured = {name: one.utility(columns[name].role, k) for name, one in found.items()}
     lost = [measured[name].loss for name in quasi]
     kept = [measured[name].information for name in quasi]
-    by_rows, by_people = _sizes(duck, quasi, "count(*)"), _sizes(duck, quasi, "count(DISTINCT who)")
+    by_rows, by_people = _sizes(duck, quasi, "count(*)"), _sizes(duck, quasi, people)
     return Utility(
         rows_before=rows_before,
         rows_after=rows_after,
@@ -159,8 +161,10 @@ class _Compared:
 class _Quasi(_Compared):
     """A quasi-identifier: each source value beside what is published of it."""
 
-    def __init__(self, duck: duckdb.DuckDBPyConnection, name: str, type: pa.DataType, hierarchy: Hierarchy, only: int | None) -> None:
-        self.duck, self.view, self.hierarchy = duck, _quoted("of " + name), hierarchy
+    def __init__(
+        self, duck: duckdb.DuckDBPyConnection, name: str, type: pa.DataType, hierarchy: Hierarchy, only: int | None, people: str
+    ) -> None:
+        self.duck, self.view, self.hierarchy, self.people = duck, _quoted("of " + name), hierarchy, people
         query = f"SELECT value, published, here, count(*) AS rows FROM {self.view} GROUP BY ALL ORDER BY ALL"  # noqa: S608
         pairs = duck.sql(query).to_arrow_table().combine_chunks()
         self.pairs, self.rows = pairs, pairs["rows"].to_numpy()
@@ -244,7 +248,7 @@ class _Quasi(_Compared):
             }
         )
         same = "p.value IS NOT DISTINCT FROM t.value AND p.published IS NOT DISTINCT FROM t.published AND p.here = t.here"
-        counts = "count(DISTINCT who), count(DISTINCT who) FILTER (fine), count(DISTINCT who) FILTER (p.here AND NOT fine)"
+        counts = f"{self.people}, {self.people} FILTER (fine), {self.people} FILTER (p.here AND NOT fine)"
         self.duck.register("told", told)
         counted = self.duck.execute(f"SELECT code, {counts} FROM {self.view} p JOIN told t ON {same} GROUP BY code ORDER BY code").fetchall()  # noqa: S608
         self.duck.unregister("told")
@@ -274,8 +278,8 @@ class _Quasi(_Compared):
 class _Number(_Compared):
     """A number or a date that leaves as it is."""
 
-    def __init__(self, duck: duckdb.DuckDBPyConnection, name: str, kind: str) -> None:
-        self.duck, self.kind = duck, kind
+    def __init__(self, duck: duckdb.DuckDBPyConnection, name: str, kind: str, people: str) -> None:
+        self.duck, self.kind, self.people = duck, kind, people
         cell = _quoted(name)
         number = f"epoch({cell}::TIMESTAMP) / 86400.0" if kind == "date" else f"{cell}::DOUBLE"
         self.number = f"CASE WHEN isfinite({number}) THEN {number} END"
@@ -320,7 +324,7 @@ class _Number(_Compared):
     def _histogram(self, k: int) -> Histogram:
         counted: dict[float | None, list[int]] = {}
         for side, name in enumerate(("before", "after")):
-            for bar, people in self.duck.execute(f"SELECT {self.bar}, count(DISTINCT who) FROM {name} GROUP BY 1").fetchall():  # noqa: S608
+            for bar, people in self.duck.execute(f"SELECT {self.bar}, {self.people} FROM {name} GROUP BY 1").fetchall():  # noqa: S608
                 counted.setdefault(bar, [0, 0])[side] = people
         missing = counted.pop(None, None)
         bars = [Bar(self._label(bar), *counted[bar]) for bar in sorted(bar for bar in counted if bar is not None)]
