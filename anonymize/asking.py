@@ -258,6 +258,12 @@ def histogram(tally: pa.Table, column: str, order: pa.Array, subject: str | None
     return np.bincount(pc.index_in(counted[column], order).to_numpy(), counted["subjects"].to_numpy(), len(order)).astype(np.int64)
 
 
+def counted(tally: pa.Table, column: str, subject: str | None) -> tuple[list[str | None], np.ndarray]:
+    """A sensitive column's values as texts, in the models' order, and how many rows, or subjects, have each."""
+    order = values_in_order(tally[column])
+    return _as_counted(order), histogram(tally, column, order, subject)
+
+
 def _once(pairs: pa.Table) -> pa.Table:
     distinct = pairs.group_by(pairs.schema.names).aggregate([])
     return distinct.append_column("subjects", pa.array(np.ones(len(distinct), np.int64)))

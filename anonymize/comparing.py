@@ -49,18 +49,18 @@ class Sides:
 
 def compare(sides: Sides, columns: Mapping[str, Column], k: int, *, paired_rows: int = PAIRED_ROWS) -> Utility:
     """The figures of one table. Memory: DuckDB's limit, the distinct values of its quasi-identifiers, and a sample for the pairs."""
-    duck = _open(sides, [name for name, column in columns.items() if column.hierarchy is not None])
+    duck = opened(sides, [name for name, column in columns.items() if column.hierarchy is not None])
     types = {field.name: field.type for field in duck.sql("SELECT * FROM before LIMIT 0").to_arrow_table().schema}
-    rows_before, people_before = _row(duck, "SELECT count(*), count(DISTINCT who) FROM before")
-    rows_after, people_after = _row(duck, "SELECT count(*), count(DISTINCT who) FROM after")
+    rows_before, people_before = _row(duck, "SELECT count(*), count(DISTINCT __who) FROM before")
+    rows_after, people_after = _row(duck, "SELECT count(*), count(DISTINCT __who) FROM after")
     # Where nobody has two rows, rows are people, and are counted in a fraction of the time.
-    people = "count(*)" if rows_before == people_before else "count(DISTINCT who)"
+    people = "count(*)" if rows_before == people_before else "count(DISTINCT __who)"
     found: dict[str, _Compared] = {}
     for name, column in columns.items():
         if column.role in _NOT_COMPARED or name not in types:
             continue
         if column.hierarchy is not None:
-            found[name] = _Quasi(duck, name, types[name], column.hierarchy, column.level, people)
+            found[name] = Quasi(duck, name, types[name], column.hierarchy, column.level, people)
         elif (kind := _kind(types[name])) is not None:
             found[name] = _Category(duck, name) if kind == "category" else _Number(duck, name, kind, people)
     quasi = [name for name, column in columns.items() if column.hierarchy is not None]
@@ -84,23 +84,23 @@ def compare(sides: Sides, columns: Mapping[str, Column], k: int, *, paired_rows:
     )
 
 
-def _open(sides: Sides, quasi: Sequence[str]) -> duckdb.DuckDBPyConnection:
-    """Views `before` and `after`, each with `who`, and a table `paired` of the quasi-identifiers: b0, a0, b1 … of each row, and `here`."""
+def opened(sides: Sides, quasi: Sequence[str]) -> duckdb.DuckDBPyConnection:
+    """Views `before` and `after`, each with `__who`, and a table `paired` of the quasi-identifiers: b0, a0, b1 … of each row, and `here`."""
     duck = duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": str(sides.scratch)})
     duck.execute("SET enable_progress_bar = false")
     for name, files in (("b", sides.before), ("d", sides.after), ("r", sides.rows)):
         duck.read_parquet([str(file) for file in files]).create_view(name)
-    who = "hash(coalesce({0}__subject, {0}__row::VARCHAR)) AS who"
+    who = "hash(coalesce({0}__subject, {0}__row::VARCHAR)) AS __who"
     duck.execute(f"CREATE VIEW before AS SELECT *, {who.format('')} FROM b")  # noqa: S608
     own = "SELECT __row, __subject FROM r"
     duck.execute(f"CREATE VIEW after AS SELECT d.*, w.__row, {who.format('w.')} FROM d POSITIONAL JOIN ({own}) w")  # noqa: S608
     if quasi:
-        cells = ", ".join(f"before.{_quoted(name)} AS b{n}, after.{_quoted(name)} AS a{n}" for n, name in enumerate(quasi))
+        cells = ", ".join(f"before.{quoted(name)} AS b{n}, after.{quoted(name)} AS a{n}" for n, name in enumerate(quasi))
         joined = "before LEFT JOIN after ON before.__row = after.__row"
-        duck.execute(f"CREATE TEMP TABLE paired AS SELECT before.who, after.__row IS NOT NULL AS here, {cells} FROM {joined}")  # noqa: S608
+        duck.execute(f"CREATE TEMP TABLE paired AS SELECT before.__who, after.__row IS NOT NULL AS here, {cells} FROM {joined}")  # noqa: S608
         for n, name in enumerate(quasi):
-            query = f"SELECT b{n} AS value, a{n} AS published, here, who FROM paired"  # noqa: S608
-            duck.execute(f"CREATE VIEW {_quoted('of ' + name)} AS {query}")
+            query = f"SELECT b{n} AS value, a{n} AS published, here, __who FROM paired"  # noqa: S608
+            duck.execute(f"CREATE VIEW {quoted('of ' + name)} AS {query}")
     return duck
 
 
@@ -117,7 +117,7 @@ def _pairs(duck: duckdb.DuckDBPyConnection, columns: Mapping[str, _Compared], mo
     share = f"hash(__row) % 1000000 < {math.ceil(1_000_000 * min(1.0, most / max(rows, 1)))}"
     sides = []
     for side in ("before", "after"):
-        cells = ", ".join(_quoted(name) for name in names)
+        cells = ", ".join(quoted(name) for name in names)
         parts: list[list[np.ndarray]] = [[] for _ in names]
         for batch in duck.sql(f"SELECT {cells} FROM {side} WHERE {share}").to_arrow_reader(100_000) or ():  # noqa: S608
             for place, name in enumerate(names):
@@ -158,13 +158,13 @@ class _Compared:
         raise NotImplementedError
 
 
-class _Quasi(_Compared):
+class Quasi(_Compared):
     """A quasi-identifier: each source value beside what is published of it."""
 
     def __init__(
         self, duck: duckdb.DuckDBPyConnection, name: str, type: pa.DataType, hierarchy: Hierarchy, only: int | None, people: str
     ) -> None:
-        self.duck, self.view, self.hierarchy, self.people = duck, _quoted("of " + name), hierarchy, people
+        self.duck, self.view, self.hierarchy, self.people = duck, quoted("of " + name), hierarchy, people
         query = f"SELECT value, published, here, count(*) AS rows FROM {self.view} GROUP BY ALL ORDER BY ALL"  # noqa: S608
         pairs = duck.sql(query).to_arrow_table().combine_chunks()
         self.pairs, self.rows = pairs, pairs["rows"].to_numpy()
@@ -269,6 +269,15 @@ class _Quasi(_Compared):
             level += 1
         return level
 
+    def finer(self) -> pa.Table | None:
+        """What is published of each value, and what would be one level finer: `value`, `published`, `finer`; none where nothing would."""
+        coarser = np.flatnonzero(self.level > 0)
+        if not len(coarser):
+            return None
+        steps = [labels.take(pa.array(self.value)) for labels in self.labels]
+        texts = pa.array([steps[self.level[place] - 1][place].as_py() for place in coarser], pa.string())
+        return pa.table({"value": self.pairs["value"].take(coarser), "published": self.pairs["published"].take(coarser), "finer": texts})
+
     def codes(self, column: pa.Array, side: str) -> np.ndarray:
         if side == "before":
             return _places(self.hierarchy.generalize(column.cast(self.values.type), self._coarse).cast(pa.string()), self._seen)
@@ -280,7 +289,7 @@ class _Number(_Compared):
 
     def __init__(self, duck: duckdb.DuckDBPyConnection, name: str, kind: str, people: str) -> None:
         self.duck, self.kind, self.people = duck, kind, people
-        cell = _quoted(name)
+        cell = quoted(name)
         number = f"epoch({cell}::TIMESTAMP) / 86400.0" if kind == "date" else f"{cell}::DOUBLE"
         self.number = f"CASE WHEN isfinite({number}) THEN {number} END"
         self.low, self.wide = 0.0, 1.0
@@ -350,7 +359,7 @@ class _Category(_Compared):
     """Anything else that leaves as it is; its values are source records' own, so there is no histogram."""
 
     def __init__(self, duck: duckdb.DuckDBPyConnection, name: str) -> None:
-        self.duck, self.cell = duck, f"{_quoted(name)}::VARCHAR"
+        self.duck, self.cell = duck, f"{quoted(name)}::VARCHAR"
         often = f"SELECT {self.cell} AS v FROM before GROUP BY v ORDER BY count(*) DESC, v LIMIT {_BINS}"  # noqa: S608
         self._common = duck.sql(often).to_arrow_table()["v"].combine_chunks()
 
@@ -412,7 +421,7 @@ def _round(width: float) -> float:
 
 
 def _sizes(duck: duckdb.DuckDBPyConnection, quasi: Sequence[str], size: str) -> Sizes:
-    keys = ", ".join(_quoted(name) for name in quasi) or "'all'"
+    keys = ", ".join(quoted(name) for name in quasi) or "'all'"
     query = f"SELECT size, count(*) FROM (SELECT {size} AS size FROM after GROUP BY {keys}) GROUP BY size"  # noqa: S608
     return Sizes.of(dict(duck.execute(query).fetchall()))
 
@@ -425,6 +434,7 @@ def _row(duck: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
     return tuple(duck.execute(query).fetchall()[0])  # an aggregate's one row; to fetch but one would leave the connection in use
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """A column's name in SQL."""
     escaped = name.replace('"', '""')
     return f'"{escaped}"'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ from anonymize.differencing import Seen, differences
 from anonymize.engine.base import Table
 from anonymize.hierarchies import Hierarchy
 from anonymize.measuring import measure
+from anonymize.minimality import Known, minimality
 from anonymize.policy.model import Role, Rule
-from anonymize.privacy.models import columns_of
+from anonymize.privacy.attacks import Minimality
+from anonymize.privacy.models import Model, columns_of
+from anonymize.privacy.utility import rounded
 from anonymize.publish import Store, published_schema
 from anonymize.publish.store import Version
 from anonymize.recount import Crowd, Rows, against, failed_against, recount, safe_delta, smallest_combination, values_of
@@ -154,19 +158,25 @@ def models_gate(run: Run, staged: dict[str, Staged]) -> Judged:
     """l-diversity and t-closeness, recounted from the files as written by definitions that the search does not share."""
     words, passed = [], True
     for table, one in staged.items():
-        models = asking.of_table(run.policy, table)
-        if not models:
+        if not asking.of_table(run.policy, table):
             continue
-        single = table == run.policy.subject_table
-        columns = columns_of(models)
-        before = run.engine.tally(_searched(run, table), columns if single else [*columns, SUBJECT], SUBJECT if single else None)
-        fitted = asking.fit(models, before, asking.ladders(run.policy, table, models))
-        asked = asking.wanted(asking.k_of(run.policy, table), fitted, before, None if single else SUBJECT)
+        fitted, before, subject = _fitted(run, table)
+        asked = asking.wanted(asking.k_of(run.policy, table), fitted, before, subject)
         found = recount(one.files(one.data), quasi_columns(rules_of(run, table)), asked, subject=one.files(one.subjects))
         passed = passed and not found.failed
-        what = f"{table}: {found.classes:,} classes hold what is asked of {', '.join(columns)}"
+        what = f"{table}: {found.classes:,} classes hold what is asked of {', '.join(columns_of(fitted))}"
         words += [f"{table}: {failed}" for failed in found.failed] or [what]
     return passed, words or ["no table has a column of which anything is asked"]
+
+
+def _fitted(run: Run, table: str) -> tuple[list[Model], pa.Table, str | None]:
+    """What is asked of a table's sensitive values, the tally of these as the search saw them, and its column of subjects, where a subject has
+    several rows."""
+    models = asking.of_table(run.policy, table)
+    single = table == run.policy.subject_table
+    columns = columns_of(models)
+    before = run.engine.tally(_searched(run, table), columns if single else [*columns, SUBJECT], SUBJECT if single else None)
+    return asking.fit(models, before, asking.ladders(run.policy, table, models)), before, None if single else SUBJECT
 
 
 def population_gate(run: Run, staged: dict[str, Staged]) -> Judged:
@@ -256,19 +266,36 @@ def risks(run: Run, staged: dict[str, Staged]) -> dict[str, Any]:
         if quasi:
             threshold = 1 / asking.k_of(run.policy, table)
             found[table] = measure(one.files(one.data), quasi, subjects=one.files(one.subjects), threshold=threshold, sensitive=sensitive)
+            for column, attacked in _minimality(run, one).items():
+                found[table]["attacks"].setdefault(column, {})["minimality"] = rounded(asdict(attacked))
     return found
+
+
+def _minimality(run: Run, staged: Staged) -> dict[str, Minimality]:
+    """What the search's choice tells of the columns of which more than k was asked."""
+    if not asking.of_table(run.policy, staged.table):
+        return {}
+    fitted, before, subject = _fitted(run, staged.table)
+    known = {name: Known(*asking.counted(before, name, subject)) for name in columns_of(fitted)}
+    return minimality(_sides(run, staged), _columns(run, staged.table), fitted, known, asking.k_of(run.policy, staged.table))
 
 
 def utilities(run: Run, staged: dict[str, Staged]) -> dict[str, Any]:
     """What each table leaves of the data, from the files as de-identified and as written: of the shape of `privacy.utility.Utility`."""
     found = {}
     for table, one in staged.items():
-        before = one.files(run.folder("deidentify", table))
-        sides = Sides(before, one.files(one.data), one.files(run.folder("generalize", table)), run.folder("scratch"))
-        levels = (run.record.get("generalize", table) or {}).get("levels", {})
-        columns = {name: _compared(run, rule, levels.get(name)) for name, rule in rules_of(run, table).items()}
-        found[table] = compare(sides, columns, run.policy.privacy.k).asdict()
+        found[table] = compare(_sides(run, one), _columns(run, table), asking.k_of(run.policy, table)).asdict()
     return found
+
+
+def _sides(run: Run, staged: Staged) -> Sides:
+    before, rows = (staged.files(run.folder(step, staged.table)) for step in ("deidentify", "generalize"))
+    return Sides(before, staged.files(staged.data), rows, run.folder("scratch"))
+
+
+def _columns(run: Run, table: str) -> dict[str, Column]:
+    levels = (run.record.get("generalize", table) or {}).get("levels", {})
+    return {name: _compared(run, rule, levels.get(name)) for name, rule in rules_of(run, table).items()}
 
 
 def _compared(run: Run, rule: Rule, level: str | dict[str, float] | None) -> Column:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from anonymize.errors import AnonymizeError
+
+if TYPE_CHECKING:
+    from anonymize.privacy.attacks import Profiles
 
 
 def measure(
@@ -26,10 +29,11 @@ def measure(
 
     files: Parquet, or a CSV with its delimiter; subjects: Parquet files of `__subject` beside them, a column that says whose a row is, or
     None: each row is somebody's own. population, threshold: as in `risk`. Returns the figures of `Risk`, `sizes` (the share of subjects in
-    classes of 1, of up to 4, 10, 20, and more), `histogram` (class size -> classes),
-    `drivers`: by column, the average risk were it not there; and `told`: by sensitive column, the share of subjects in classes that have a
-    single value, which is told of them without finding them.
+    classes of 1, of up to 4, 10, 20, and more), `histogram` (class size -> classes), `drivers`: by column, the average risk were it not there,
+    lowest first, so what to make coarser first; `told`: by sensitive column, the share of subjects in classes that have a single value, which
+    is told of them without finding them; and `attacks`: by sensitive column, the figures of `privacy.attacks.Attacks`.
     """
+    from anonymize.privacy.attacks import attacks
     from anonymize.privacy.risk import Sizes, risk
 
     duck = _open(files, subjects, delimiter)
@@ -45,9 +49,11 @@ def measure(
     for column in columns:
         rest = Sizes.of(_histogram(duck, [name for name in columns if name != column]))
         drivers[column] = round(rest.classes / max(rest.subjects, 1), 6)
-    told = {column: round(_told(duck, columns, column), 6) for column in sensitive}
+    seen = {column: attacks(*_profiles(duck, columns, column)).asdict() for column in sensitive}
+    told = {column: one["told"] for column, one in seen.items()}
     by_size = {str(size): histogram[size] for size in sorted(histogram)}
-    return {**figures, "sizes": shares, "histogram": by_size, "drivers": dict(sorted(drivers.items(), key=lambda item: item[1])), "told": told}
+    ordered = dict(sorted(drivers.items(), key=lambda item: item[1]))
+    return {**figures, "sizes": shares, "histogram": by_size, "drivers": ordered, "told": told, "attacks": seen}
 
 
 def _open(files: Sequence[Path], subjects: Sequence[Path] | str | None, delimiter: str | None) -> Any:
@@ -76,14 +82,29 @@ def _histogram(duck: Any, columns: Sequence[str]) -> dict[int, int]:
     return dict(duck.execute(query).fetchall())
 
 
-def _told(duck: Any, columns: Sequence[str], sensitive: str) -> float:
-    """The share of subjects whose class has a single value; a missing one tells nothing, so a class of nothing but those is none."""
-    keys, value = ", ".join(_quoted(name) for name in columns) or "'all'", _quoted(sensitive)
-    size = "count(DISTINCT __subject) + count(*) FILTER (__subject IS NULL)"
-    alone = f"count(DISTINCT {value}) = 1 AND count({value}) = count(*)"
-    query = f"SELECT sum(size) FILTER (alone), sum(size) FROM (SELECT {size} AS size, {alone} AS alone FROM t GROUP BY {keys})"  # noqa: S608
-    one, everybody = duck.execute(query).fetchone() or (0, 0)
-    return float(one or 0) / max(float(everybody or 0), 1.0)
+def _profiles(duck: Any, columns: Sequence[str], sensitive: str) -> tuple[Profiles, float]:
+    """How the classes hold a column, in subjects; and the share of its commonest value in all."""
+    import numpy as np
+
+    from anonymize.privacy.attacks import Profiles
+
+    people = "count(DISTINCT __subject) + count(*) FILTER (__subject IS NULL)"
+    keys = ", ".join(f"k{n}" for n in range(len(columns))) or "k"
+    cells = ", ".join(f"{_quoted(name)} AS k{n}" for n, name in enumerate(columns)) or "0 AS k"
+    rows = f"SELECT {cells}, {_quoted(sensitive)}::VARCHAR AS v, __subject FROM t"  # noqa: S608
+    counted = f"SELECT {keys}, v, grouping(v) AS whole, {people} AS n FROM ({rows}) GROUP BY GROUPING SETS (({keys}, v), ({keys}))"  # noqa: S608
+    known = "WHERE whole = 0 AND v IS NOT NULL"
+    each = (
+        f"SELECT max(n) FILTER (WHERE whole = 1) AS size, max(n, 4) FILTER ({known}) AS top, sum(n) FILTER (WHERE whole = 0)::BIGINT AS total, "  # noqa: S608
+        f"count(*) FILTER ({known}) AS vals, coalesce(sum(n) FILTER (WHERE whole = 0 AND v IS NULL), 0)::BIGINT AS missing "
+        f"FROM ({counted}) GROUP BY {keys}"
+    )
+    profiles = duck.execute(f"SELECT size, top, total, vals, missing, count(*) FROM ({each}) GROUP BY ALL ORDER BY ALL").fetchall()  # noqa: S608
+    size, total, values, missing, count = (np.array([row[c] for row in profiles], np.int64) for c in (0, 2, 3, 4, 5))
+    top = np.array([[*(row[1] or []), 0, 0, 0, 0][:4] for row in profiles], np.int64).reshape(-1, 4)
+    whole = duck.execute(f"SELECT v, {people} FROM ({rows}) GROUP BY v").fetchall()  # noqa: S608
+    most = max((n for v, n in whole if v is not None), default=0)
+    return Profiles(size, top, total, values, missing, count), most / max(sum(n for _, n in whole), 1)
 
 
 def _quoted(name: str) -> str:
@@ -143,7 +164,15 @@ def words(figures: dict[str, Any]) -> str:
         "  in classes of:                        " + ", ".join(f"{size} {share:.1%}" for size, share in figures["sizes"].items()),
         "  average risk without a column:        " + ", ".join(f"{name} {average:.2%}" for name, average in figures["drivers"].items()),
     ]
-    lines += [
-        f"  {column} is told of:  {share:.1%}, without finding them: their class has one value" for column, share in figures["told"].items()
-    ]
+    first, lowest = next(iter(figures["drivers"].items()), ("", 1.0))
+    if figures["at_risk"] and lowest < figures["average"]:
+        lines.append(f"  make coarser first:                   {first} (without it the average risk is {lowest:.2%})")
+    for column, seen in figures["attacks"].items():
+        lines += [
+            f"  {column}: told of {seen['told']:.1%} without finding them (their class has one value); a class has {seen['values']:.1f} values "
+            f"on the average",
+            f"    its commonest value is right of {seen['commonest']:.1%} in their class, of {seen['baseline']:.1%} in the whole table",
+            "    sure of a share of the subjects, who can rule out so many values: "
+            + ", ".join(f"{one['ruled_out']} {one['certain']:.1%}" for one in seen["knowing"]),
+        ]
     return "\n".join(lines)

@@ -17,6 +17,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from anonymize.privacy.utility import rounded
 
 
@@ -36,12 +38,12 @@ class Knowing:
 
 @dataclass(frozen=True)
 class Minimality:
-    """An attacker who knows everybody's quasi-identifiers and that the search loses as little as it can. He sees groups, one step finer than
-    their class, that have k subjects and are not published so; what else was asked must be the reason.
+    """An attacker who knows everybody's quasi-identifiers and that the search loses as little as it can. He sees groups, one step finer in one
+    column than the class that they are a part of, that have k subjects and are not published so; what else was asked may be the reason.
 
-    candidates: the share of subjects in such groups; confidence: the share of these whose group does fail what was asked of the column, so
-    how often he is right; in_class, in_group: the mean share of the commonest value over the subjects of failing groups, in their class
-    as published, and in their group, of which the attack tells.
+    candidates: the share of subjects in such groups, on the average over the quasi-identifiers; confidence: the share of these whose group
+    does fail what was asked of the column, so how often he is right; in_class, in_group: over the subjects of failing groups, the mean
+    share of the commonest value in their class as published, and in their group, of which he now knows that it is too uniform.
     """
 
     candidates: float
@@ -70,3 +72,46 @@ class Attacks:
     def asdict(self) -> dict[str, Any]:
         """For a record."""
         return dict(rounded(asdict(self)))
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """The classes of a release by how they hold a sensitive column, alike ones together: n kinds, each field int64 (n).
+
+    size: subjects of a class; top (n, 4): its commonest values' subjects, descending, missing ones left out, 0 where there are fewer;
+    total: all its pairs of subject and value; values: its number of different values; missing: its subjects without a value; count: how
+    many classes are so."""
+
+    size: np.ndarray
+    top: np.ndarray
+    total: np.ndarray
+    values: np.ndarray
+    missing: np.ndarray
+    count: np.ndarray
+
+
+def attacks(found: Profiles, baseline: float, minimality: Minimality | None = None) -> Attacks:
+    """The figures of one column. baseline: the commonest value's share in the whole table."""
+    people = found.size * found.count
+    everybody = max(int(people.sum()), 1)
+
+    def mean(of: np.ndarray) -> float:
+        return float((of * people).sum() / everybody)
+
+    knowing = []
+    for ruled_out in range(4):
+        # To rule out the commonest others serves him best, and leaves the commonest of all the likeliest.
+        left = np.maximum(found.total - found.top[:, 1 : 1 + ruled_out].sum(axis=1), 1)
+        chance = found.top[:, 0] / left
+        certain = (found.missing == 0) & (found.values >= 1) & (found.values <= ruled_out + 1)
+        knowing.append(Knowing(ruled_out, mean(certain), float(chance.max(initial=0.0)), mean(chance)))
+    share = found.top[:, 0] / np.maximum(found.total, 1)
+    return Attacks(
+        told=knowing[0].certain,
+        likely=mean(share >= 0.9),
+        commonest=knowing[0].average,
+        baseline=baseline,
+        values=mean(found.values),
+        knowing=tuple(knowing),
+        minimality=minimality,
+    )

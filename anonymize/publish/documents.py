@@ -55,9 +55,7 @@ def documents(facts: ReleaseFacts, *, version: str, content: str, beside: Beside
         ),
         "dictionary.csv": dictionary_csv(lines),
         "dictionary.html": dictionary_page(facts, lines, version=version),
-        CHANGES: change_log(
-            facts, version=version, before=before.manifest if before else None, earlier=before.changes if before else b""
-        ),
+        CHANGES: change_log(facts, version=version, before=before.manifest if before else None, earlier=before.changes if before else b""),
         "datapackage.json": data_package(facts, version=version, content=content, citation=cite, changes=done),
         "croissant.json": croissant(facts, version=version, content=content, citation=cite, changes=done, limits=known),
     }

@@ -98,23 +98,27 @@ def finest(hierarchy: Any, value: Any, level: int, type: pa.DataType) -> int:
     return next(step for step in range(level + 1) if published(hierarchy, value, step, type) == published(hierarchy, value, level, type))
 
 
-def measured(folder: Path, data: list[Row], who: list[int] | None = None, k: int = 3) -> Utility:
+def sides(folder: Path, data: list[Row], who: list[int] | None = None, **extra: list[Any]) -> Sides:
+    """The files of a table before and after, the rows in another order after."""
     subjects = [str(one) for one in who or range(len(data))]
-    extra = {"value": [float(n % 7) for n in range(len(data))], "note": ["x"] * len(data)}
     before = {"age": pa.array([r[0] for r in data], pa.int64()), "place": pa.array([r[1] for r in data], pa.string())}
     pq.write_table(pa.table({"__row": range(len(data)), "__subject": subjects, **before, **extra}), folder / "before.parquet")
     kept = [n for n, row in reversed(list(enumerate(data))) if row[4]]
     after = {
         "age": pa.array([published(AGES, data[n][0], data[n][2], pa.int64()) for n in kept], pa.string()),
         "place": pa.array([published(PLACES, data[n][1], data[n][3], pa.string()) for n in kept], pa.string()),
-        **{name: [column[n] for n in kept] for name, column in extra.items()},
+        **{name: pa.array([column[n] for n in kept], pa.array(column).type) for name, column in extra.items()},
     }
     pq.write_table(pa.table(after), folder / "after.parquet")
-    pq.write_table(
-        pa.table({"__row": pa.array(kept, pa.int64()), "__subject": pa.array([subjects[n] for n in kept], pa.string())}), folder / "rows.parquet"
-    )
+    rows = {"__row": pa.array(kept, pa.int64()), "__subject": pa.array([subjects[n] for n in kept], pa.string())}
+    pq.write_table(pa.table(rows), folder / "rows.parquet")
+    return Sides([folder / "before.parquet"], [folder / "after.parquet"], [folder / "rows.parquet"], folder / "scratch")
+
+
+def measured(folder: Path, data: list[Row], who: list[int] | None = None, k: int = 3) -> Utility:
+    extra: dict[str, list[Any]] = {"value": [float(n % 7) for n in range(len(data))], "note": ["x"] * len(data)}
     columns = {"age": Column("quasi", AGES), "place": Column("quasi", PLACES), "value": Column("plain"), "note": Column("text")}
-    return compare(Sides([folder / "before.parquet"], [folder / "after.parquet"], [folder / "rows.parquet"], folder / "scratch"), columns, k)
+    return compare(sides(folder, data, who, **extra), columns, k)
 
 
 @settings(max_examples=15, deadline=None)
