@@ -1,17 +1,18 @@
-"""Where a store's bytes lie: a folder of this machine, or anything that pyarrow knows as a file system (S3, GCS …).
+"""Where a store's bytes lie: a folder of this machine, S3 (`s3.py`), what pyarrow knows as a file system (GCS, HDFS), or fsspec (`others.py`).
 
-Both offer the same few verbs. A file appears whole or not at all in a folder (written beside, flushed to the disk, renamed); in an object
+All offer the same few verbs. A file appears whole or not at all in a folder (written beside, flushed to the disk, renamed); in an object
 store a file appears when its upload is completed. Nothing here renames across files: a version is made whole by its manifest alone.
 """
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,6 +37,10 @@ class Backend(Protocol):
 
     def put_bytes(self, path: str, data: bytes) -> None:
         """Write a small file in one step: a reader sees the old bytes or the new."""
+        ...
+
+    def create_bytes(self, path: str, data: bytes) -> bool:
+        """Write a small file in one step where there is none; False, and nothing written, where there is one already."""
         ...
 
     def read_bytes(self, path: str) -> bytes | None:
@@ -67,19 +72,32 @@ class Backend(Protocol):
         ...
 
 
-def open_backend(uri: str) -> Backend:
-    """A folder's path, `file://…`, or a pyarrow file-system URI (`s3://bucket/prefix?endpoint_override=localhost:9000&scheme=http`).
+_PYARROW = ("gs", "gcs", "hdfs", "viewfs")
+"""Schemes that pyarrow's own file systems serve."""
 
-    Credentials come from the environment, as the store's own client reads them. Raises StoreError where the URI names no store.
+
+def open_backend(uri: str, *, server_encryption: str | None = None) -> Backend:
+    """A folder's path, `file://…`, `s3://bucket/prefix?endpoint_override=localhost:9000&scheme=http`, or a URI that pyarrow or fsspec knows.
+
+    server_encryption: of S3 alone: `sse-s3`, `sse-kms`, `sse-kms:KEY-ID`. Credentials come from the environment, as the store's own client
+    reads them. Raises StoreError where the URI names no store, or cannot have what is asked for.
     """
     scheme, found, rest = uri.partition("://")
+    if server_encryption and scheme != "s3":
+        raise StoreError(f"server-side encryption '{server_encryption}' is for stores on S3; another store's disks are encrypted by their owner")
     if not found:
         return Folder(Path(uri))
     if scheme == "file":
         return Folder(Path(rest))
+    if scheme == "s3":
+        from anonymize.publish.s3 import S3
+
+        return S3(uri, server_encryption=server_encryption)
     shown = f"{scheme}://{rest.partition('?')[0].rpartition('@')[2].rstrip('/')}"  # without credentials, which some put before an `@`
-    if scheme == "s3" and "allow_delayed_open=" not in uri:
-        uri += f"{'&' if '?' in uri else '?'}allow_delayed_open=true"  # a small file is one PUT, not an upload in three requests
+    if scheme not in _PYARROW:
+        from anonymize.publish.others import Other
+
+        return Other(uri, shown)
     with _failing(shown, "open"):
         filesystem, prefix = pafs.FileSystem.from_uri(uri)
     return Remote(filesystem, prefix.rstrip("/"), shown)
@@ -103,6 +121,24 @@ class Folder:
     def put_bytes(self, path: str, data: bytes) -> None:
         with _failing(path, "write"), self._fresh(path) as out:
             out.write(data)
+
+    def create_bytes(self, path: str, data: bytes) -> bool:
+        file = self.root / path
+        with _failing(path, "write"):
+            try:
+                with self._fresh(path, os.link) as out:
+                    out.write(data)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                # A file system without hard links (some mounted ones): a look, then the rename.
+                if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+                    raise
+                if file.exists():
+                    return False
+                with self._fresh(path) as out:
+                    out.write(data)
+        return True
 
     def read_bytes(self, path: str) -> bytes | None:
         with _failing(path, "read"):
@@ -137,7 +173,7 @@ class Folder:
         return pafs.LocalFileSystem(), str(self.root / path)
 
     @contextmanager
-    def _fresh(self, path: str) -> Iterator[Any]:
+    def _fresh(self, path: str, place: Callable[[Path, Path], None] | None = None) -> Iterator[Any]:
         """A file beside the one that is meant; takes its place when the block ends well and the bytes are on the disk."""
         file = self.root / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -148,7 +184,8 @@ class Folder:
                 yield out
                 out.flush()
                 os.fsync(out.fileno())
-            os.replace(fresh, file)
+            (place or os.replace)(fresh, file)
+            fresh.unlink(missing_ok=True)
         except BaseException:
             fresh.unlink(missing_ok=True)
             raise
@@ -177,6 +214,13 @@ class Remote:
             out = self._fs.open_output_stream(self._at(path))
             out.write(data)
             out.close()
+
+    def create_bytes(self, path: str, data: bytes) -> bool:
+        # pyarrow has no put on a condition: a look, then the put.
+        if self._is_file(path):
+            return False
+        self.put_bytes(path, data)
+        return True
 
     def read_bytes(self, path: str) -> bytes | None:
         with _failing(path, "read"):

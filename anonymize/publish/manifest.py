@@ -119,6 +119,8 @@ class ReleaseFacts(Stated):
     description: str = ""
     licence: str = ""
     contact: str = ""
+    citation: str = ""
+    """How the policy wants it cited; version and content are added."""
     profile: str = ""
     review_required: bool = True
     held_back: dict[str, Any] = {}

@@ -74,6 +74,8 @@ def title(facts: ReleaseFacts) -> str:
 
 def citation(facts: ReleaseFacts, version: str, content: str) -> str:
     """How to cite a version, in one line."""
+    if facts.citation:
+        return f"{' '.join(facts.citation.split()).rstrip('.')}. Version {version}. Content SHA-256 {content}."
     by = f" {facts.contact}." if facts.contact else ""
     return f"{title(facts)} ({facts.dataset}), version {version} [data set].{by} Content SHA-256 {content}."
 

@@ -74,6 +74,7 @@ def release_facts(policy: Policy, **known: object) -> ReleaseFacts:
         "description": policy.description,
         "licence": policy.release.licence,
         "contact": policy.release.contact,
+        "citation": policy.release.citation,
         "profile": policy.profile,
         "review_required": policy.review.required,
     }

@@ -81,10 +81,11 @@ class Version:
 
 
 class Store:
-    """One research store. uri: a folder, or a pyarrow file-system URI."""
+    """One research store. uri: a folder, or what `open_backend` takes; server_encryption: of what is written to S3."""
 
-    def __init__(self, uri: str | Path, *, backend: Backend | None = None) -> None:
-        self.backend = backend or open_backend(str(uri))
+    def __init__(self, uri: str | Path, *, backend: Backend | None = None, server_encryption: str | None = None) -> None:
+        asked = {"server_encryption": server_encryption} if server_encryption else {}
+        self.backend = backend or open_backend(str(uri), **asked)
 
     def datasets(self) -> list[str]:
         """The datasets of which anything was ever published, sorted."""
@@ -156,8 +157,25 @@ class Store:
     def finish(self, manifest: Manifest) -> None:
         """Make a version exist: the manifest, then `latest`, then away with what is not in the manifest."""
         folder = folder_of(manifest.dataset, manifest.version)
-        self.backend.put_bytes(f"{folder}/{MANIFEST}", manifest.to_bytes())
+        self._state(f"{folder}/{MANIFEST}", manifest)
         self.end(manifest)
+
+    def _state(self, path: str, manifest: Manifest) -> None:
+        """Put a manifest where there is none. What a killed writer tore is none, and gives way.
+
+        Raises StoreError where another publisher stated this version first, with other words.
+        """
+        data = manifest.to_bytes()
+        for _ in range(3):
+            if self.backend.create_bytes(path, data):
+                return
+            there = self.backend.read_bytes(path)
+            if there == data:
+                return
+            if there is not None and parse_manifest(there, path) is not None:
+                raise StoreError(f"{path} was written by another publisher at the same time. Start a new run to publish again")
+            self.backend.delete_file(path)
+        raise StoreError(f"{path} cannot be written: others write it at the same time. Publish again")
 
     def end(self, manifest: Manifest) -> None:
         """What is left to do once a version exists; done again by a publish that comes after one that was killed here."""

@@ -98,7 +98,7 @@ class Dying:
 
     def __getattr__(self, name: str) -> Any:
         verb = getattr(self.backend, name)
-        return self._mortal(name, verb) if name in ("put_file", "put_bytes", "delete", "delete_file") else verb
+        return self._mortal(name, verb) if name in ("put_file", "put_bytes", "create_bytes", "delete", "delete_file") else verb
 
     def _mortal(self, name: str, verb: Any) -> Any:
         def call(path: str, *rest: Any) -> Any:
@@ -107,8 +107,8 @@ class Dying:
                 return verb(path, *rest)
             if not self.half:
                 verb(path, *rest)
-            elif name.startswith("put"):
-                data = rest[0] if name == "put_bytes" else rest[0].read_bytes()
+            elif name.startswith(("put", "create")):
+                data = rest[0].read_bytes() if name == "put_file" else rest[0]
                 self._torn(path, data[: len(data) // 2])
             raise Killed
 
@@ -318,14 +318,14 @@ def test_publishers_at_the_same_time_on_s3(tmp_path: Path, s3_uri: str) -> None:
 
 
 def _killed_for_good(stage: Path, store: Path) -> None:
-    real = os.replace
+    real = os.link
 
-    def replace(source: Any, target: Any) -> None:
+    def link(source: Any, target: Any) -> None:
         if str(target).endswith("manifest.json"):
             os.kill(os.getpid(), signal.SIGKILL)
         real(source, target)
 
-    os.replace = replace
+    os.link = link
     _publish_until_killed(stage, store, "icu-1", 0)
 
 
