@@ -34,7 +34,7 @@ def facts(run: Run) -> ReleaseFacts:
                 table,
                 run.folder("stage", table),
                 run.folder("subjects", table),
-                levels=_levels(generalized.get(table, {}).get("levels", {})),
+                levels=levels_in_words(generalized.get(table, {}).get("levels", {})),
             )
             for table in policy.tables
         ),
@@ -84,7 +84,7 @@ def store_uri(policy: Policy) -> str:
     return store if "://" in store else str(policy.path(store))
 
 
-def _levels(levels: dict[str, str | dict[str, float]]) -> dict[str, str]:
+def levels_in_words(levels: dict[str, str | dict[str, float]]) -> dict[str, str]:
     """The level of each column in words; after local recoding with the share of the records that has it."""
     return {
         name: at if isinstance(at, str) else ", ".join(f"{level} ({share:.1%})" for level, share in at.items()) for name, at in levels.items()

@@ -88,18 +88,31 @@ class Drawing:
             '<title id="{id}-t">{title}</title><desc id="{id}-d">{told}</desc>{shapes}</svg>'
         ).format(id=id, w=self.width, h=self.height, title=self.title, told=self.told, shapes=shapes)
 
+    def svg_on_paper(self, font: str) -> bytes:
+        """As SVG with its colours and a font's name within, for a program that knows no style sheets."""
+        shapes = Markup("").join(_svg(shape, on_paper=font) for shape in self.shapes)
+        head = Markup('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {:g} {:g}">').format(self.width, self.height)
+        return (head + shapes + Markup("</svg>")).encode()
 
-def _svg(shape: Shape) -> Markup:
+
+def _svg(shape: Shape, on_paper: str = "") -> Markup:
     match shape:
         case Rect(x, y, w, h, paint):
-            return Markup('<rect class="f-{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" rx="1.5"/>').format(paint, x, y, w, h)
+            place = Markup('x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"').format(x, y, w, h)
+            return Markup("<rect {} {}/>").format(_painted("fill", paint, on_paper), place)
         case Line(x1, y1, x2, y2, paint, width, dashed):
             dash = Markup(' stroke-dasharray="4 3"') if dashed else ""
-            return Markup('<line class="s-{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" stroke-width="{:g}"{}/>').format(
-                paint, x1, y1, x2, y2, width, dash
-            )
+            place = Markup('x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" stroke-width="{:g}"').format(x1, y1, x2, y2, width)
+            return Markup("<line {} {}{}/>").format(_painted("stroke", paint, on_paper), place, dash)
         case Text(x, y, words, paint, size, at, bold):
-            weight = Markup(' font-weight="600"') if bold else ""
-            return Markup('<text class="f-{}" x="{:.1f}" y="{:.1f}" font-size="{:g}" text-anchor="{}"{}>{}</text>').format(
-                paint, x, y, size, at, weight, escape(words)
-            )
+            weight = Markup(' font-weight="{}"').format("bold" if on_paper else "600") if bold else ""
+            family = Markup(' font-family="{}"').format(on_paper) if on_paper else ""
+            place = Markup('x="{:.1f}" y="{:.1f}" font-size="{:g}" text-anchor="{}"').format(x, y, size, at)
+            return Markup("<text {} {}{}{}>{}</text>").format(_painted("fill", paint, on_paper), place, weight, family, escape(words))
+
+
+def _painted(what: str, paint: Paint, on_paper: str) -> Markup:
+    """A paint as a class of the page's style, or as itself."""
+    if not on_paper:
+        return Markup('class="{}-{}"').format(what[0], paint)
+    return Markup('{}="#{:02x}{:02x}{:02x}"').format(what, *PAINTS[paint])

@@ -32,9 +32,9 @@ from anonymize.policy.model import Policy, Role, Rule
 from anonymize.publish import Store, hash_files
 from anonymize.publish import columns as published_columns
 from anonymize.publish import review as reviewing
-from anonymize.publish.manifest import DecisionFact, GateFact, Manifest, TableFact, content_sha256, version_name
+from anonymize.publish.manifest import ColumnFact, DecisionFact, GateFact, Manifest, TableFact, content_sha256, version_name
 from anonymize.publish.store import folder_of
-from anonymize.releasing import store_uri
+from anonymize.releasing import levels_in_words, store_uri
 from anonymize.run import Counts, Record, Run
 from anonymize.summary import UNREADABLE
 
@@ -150,24 +150,24 @@ def _signature(fact: DecisionFact, *, approve: bool) -> Signature:
 def _table(policy: Policy, table: str, stage: Path, facts: Mapping[str, Any], levels: Mapping[str, Any]) -> TableOut:
     files = sorted(stage.glob("*.parquet")) if stage.is_dir() else []
     types = pq.read_schema(files[0]) if files else None
-    rules = _rules(policy, table)
     return TableOut(
         name=table,
         description=policy.tables[table].description,
         rows=int(facts.get("rows", 0)),
         subjects=facts.get("subjects") if policy.subject_column(table) is not None else None,
-        columns=tuple(
-            ColumnOut(
-                name=fact.name,
-                type=fact.type,
-                role=fact.role,
-                method=fact.method,
-                precision=precision(rules[fact.name], levels.get(fact.name), policy),
-                description=fact.description,
-                kind=fact.kind,
-            )
-            for fact in published_columns(policy, table, types=types)
-        ),
+        columns=tuple(_column(fact) for fact in published_columns(policy, table, types=types, levels=levels_in_words(dict(levels)))),
+    )
+
+
+def _column(fact: ColumnFact) -> ColumnOut:
+    return ColumnOut(
+        name=fact.name,
+        type=fact.type,
+        role=fact.role,
+        method=fact.method,
+        precision=precision(fact),
+        description=fact.description,
+        kind=fact.kind,
     )
 
 
@@ -271,11 +271,8 @@ _SAID_BY_MANIFEST = sorted(Manifest.model_fields.keys() & Evidence.model_fields.
 
 
 def _table_of(fact: TableFact) -> TableOut:
-    columns = [
-        ColumnOut(name=c.name, type=c.type, role=c.role, method=c.method, precision=c.level or "", description=c.description, kind=c.kind)
-        for c in fact.columns
-    ]
-    return TableOut(name=fact.name, description=fact.description, rows=fact.rows, subjects=fact.subjects, columns=tuple(columns))
+    columns = tuple(_column(column) for column in fact.columns)
+    return TableOut(name=fact.name, description=fact.description, rows=fact.rows, subjects=fact.subjects, columns=columns)
 
 
 def keep(run: Run) -> None:

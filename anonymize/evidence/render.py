@@ -63,6 +63,7 @@ def context(e: Evidence, c: Comparison) -> dict[str, Any]:
         "finding_rows": finding_rows,
         "interval": charts.interval(e.text.audit) if e.text.audit else None,
         "expectation_rows": views.expectation_rows,
+        "expectation_lines": views.expectation_lines,
         "expectation_verdicts": views.expectation_verdicts(e.expectations),
         "changed_rows": views.changed_rows,
         "figure_rows": views.figure_rows,

@@ -3,28 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from fpdf import FPDF
-
-from anonymize.evidence import render
+from anonymize.evidence import determining, render
 from anonymize.evidence.comparing import Comparison
 from anonymize.evidence.model import Evidence, Signature
+from anonymize.evidence.paper import pdf
+
+HTML, PDF, EXPECTATIONS = "report.html", "report.pdf", "expectations.html"
+"""The names of the files."""
+
+__all__ = ["EXPECTATIONS", "HTML", "PDF", "documents", "expectations", "html", "pdf"]
 
 
 def html(evidence: Evidence, comparison: Comparison, signatures: Sequence[Signature] = ()) -> str:
-    """The report as one self-contained HTML file."""
-    return (
-        render.templates()
-        .get_template("report.html.j2")
-        .render(e=evidence, body=render.body(evidence, comparison), style=render.style(), signatures=signatures)
-    )
+    """The report as one self-contained HTML file: no script, nothing from a network."""
+    return render.templates().get_template("report.html.j2").render(_context(evidence, signatures), body=render.body(evidence, comparison))
 
 
-def pdf(evidence: Evidence, comparison: Comparison, signatures: Sequence[Signature] = ()) -> bytes:
-    """The report as PDF; the same bytes for the same input."""
-    document = FPDF()
-    document.set_creation_date(evidence.started)
-    document.add_page()
-    document.set_font("Helvetica", size=12)
-    document.multi_cell(0, text=f"{evidence.title or evidence.dataset}\n{evidence.version}\n{len(signatures)} signed; last {comparison.last}")
-    return bytes(document.output())
+def expectations(evidence: Evidence) -> str:
+    """Every expectation of Great Expectations with its verdict and counts, as one self-contained HTML file without any value.
+
+    Great Expectations' own Data Docs cannot be that: their pages load style and script from seven hosts of the internet
+    (`render/view/templates/*.j2` of 1.24), and write out the expectations' arguments, which hold the values that columns may have.
+    """
+    return render.templates().get_template("expectations.html.j2").render(_context(evidence, ()) | render.context(evidence, Comparison()))
+
+
+def documents(evidence: Evidence, comparison: Comparison, signatures: Sequence[Signature] = ()) -> dict[str, bytes]:
+    """All files of a report, by name."""
+    return {
+        HTML: html(evidence, comparison, signatures).encode(),
+        PDF: pdf(evidence, comparison, signatures),
+        EXPECTATIONS: expectations(evidence).encode(),
+    }
+
+
+def _context(e: Evidence, signatures: Sequence[Signature]) -> dict[str, Any]:
+    return {
+        "e": e,
+        "style": render.style(),
+        "signatures": signatures,
+        "what_this_is": determining.WHAT_THIS_IS,
+        "about": determining.about(e),
+        "principles": determining.principles(e),
+        "methods": determining.methods(e),
+        "residual": determining.residual(e),
+        "limits": determining.limits(e),
+    }

@@ -217,6 +217,11 @@ def expectation_verdicts(found: Iterable[Expectation]) -> list[Row]:
     return [[_where(one), one.expectation, "✓ met" if one.passed else "✗ not met"] for one in found]
 
 
+def expectation_lines(found: Iterable[Expectation]) -> list[Row]:
+    """Where, what, verdict, cells that are not so."""
+    return [[_where(one), one.expectation, "✓ met" if one.passed else "✗ not met", _or_none(one.failed)] for one in found]
+
+
 def _where(one: Expectation) -> str:
     return f"{one.table}.{one.column}" if one.column else one.table
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from anonymize.policy.model import Method, Policy, Privacy, Rule
+from anonymize.publish.manifest import ColumnFact
 
 SILENT = {"sources", "workspace", "key", "engine", "schedule", "trail", "tables"}
 """Parts of a policy that say nothing of what is released: addresses, folders, machines. Tables are told rule by rule."""
@@ -29,28 +30,17 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}".removesuffix(".0") + "\u00a0%"
 
 
-def precision(rule: Rule, level: str | Mapping[str, float] | None, policy: Policy) -> str:
-    """How precise a column is that goes out. level: of a generalized one, its level's name, or each level with the share of records at it."""
-    if rule.method is Method.GENERALIZE:
-        if level is None:
-            return rule.hierarchy or ""
-        shares = level if isinstance(level, str) else ", ".join(f"{name} ({share:.0%})" for name, share in level.items())
-        return f"{shares} of {rule.hierarchy}"
-    if rule.method is Method.SHIFT:
-        return f"moved by up to {policy.shift_days} days, each person's dates by the same"
-    if rule.method is Method.YEAR:
-        return "year"
-    if rule.method is Method.ROUND:
-        return rounded(rule.digits or 0)
-    if rule.method is Method.CODE:
-        ends = [f"over {rule.top:g} is {rule.top:g}"] if rule.top is not None else []
-        ends += [f"under {rule.bottom:g} is {rule.bottom:g}"] if rule.bottom is not None else []
-        return ", ".join(ends)
-    return PLAIN.get(rule.method, "")
+def precision(column: ColumnFact) -> str:
+    """How precise a column is that goes out."""
+    if column.method == Method.SHIFT:
+        return f"moved by up to {number(column.shifted or 0)} days, each person's dates by the same"
+    if column.method == Method.SCRUB and column.shifted:
+        return "personal details replaced, dates in it moved"
+    return PLAIN.get(column.method, column.precision or column.level or "")
 
 
 #: What is left of a column under a method that has no degrees.
-PLAIN: dict[Method, str] = {
+PLAIN: dict[str, str] = {
     Method.KEEP: "as recorded",
     Method.PSEUDONYM: "keyed pseudonym",
     Method.REDACT: "a tag",
