@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -565,6 +566,7 @@ def discard(run: Run) -> None:
 def _end(run: Run, outcome: str) -> None:
     if run.record.get("end") is None:
         run.record.put("end", {"outcome": outcome, "at": datetime.now(UTC).isoformat(timespec="seconds")})
+    shutil.rmtree(run.policy.path(run.policy.workspace) / "desk" / run.id, ignore_errors=True)  # the notes that stewards were to label
     run.close(remove=True)
 
 

@@ -5,12 +5,12 @@ They hold scrubbed text and what was missed in it, which is PHI: the file is the
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from anonymize.auditing.page import private
 from anonymize.errors import AnonymizeError
 from anonymize.policy.model import Kind
 
@@ -51,6 +51,14 @@ class LabelledNote(_Stated):
         return tuple(one for one in self.labels if one.label == "missed")
 
 
+class Given(_Stated):
+    """What a steward says of one note of a sample: no text."""
+
+    id: str
+    done: bool
+    labels: tuple[Label, ...] = ()
+
+
 class Labels(_Stated):
     """A label set. sizes: the notes of each stratum; settings: the policy's `text` when the notes were drawn, for the regression check."""
 
@@ -86,9 +94,5 @@ def read_labels(file: Path) -> Labels:
 def keep(labels: Labels, file: Path) -> Path:
     """Write a label set for its owner's eyes alone (0600, in a folder of 0700), in one step."""
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-        out.write(labels.model_dump_json(indent=1) + "\n")
-    fresh.replace(file)
+    private(file, labels.model_dump_json(indent=1) + "\n")
     return file

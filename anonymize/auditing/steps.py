@@ -13,8 +13,8 @@ from anonymize.auditing.labels import LabelledNote, Labels, keep, read_labels
 from anonymize.auditing.page import write_page
 from anonymize.auditing.sample import draw
 from anonymize.errors import AnonymizeError
-from anonymize.policy.model import Text
-from anonymize.run import Counts, Run
+from anonymize.policy.model import Policy, Text
+from anonymize.run import Counts, Record, Run
 
 STEP = "audit"
 """The audit's file in a run's record."""
@@ -36,15 +36,20 @@ def estimate(run: Run, file: Path) -> Counts:
     labels = read_labels(file)
     if labels.run != run.id:
         raise AnonymizeError(f"{file} holds labels of run '{labels.run}', not of '{run.id}'")
+    return estimated(labels, run.policy, run.record)
+
+
+def estimated(labels: Labels, policy: Policy, record: Record) -> Counts:
+    """Keep a label set and write what it says to its run's record. Raises AnonymizeError where no note is done."""
     counts = judged(labels)
-    kept = keep(labels, regression_file(run))
+    kept = keep(labels, regression_file(policy, labels.run))
     counts = {**counts, "labels": str(kept), "labels_sha256": hashlib.sha256(kept.read_bytes()).hexdigest()}
-    return run.record.put(STEP, {**counts, "at": datetime.now(UTC).isoformat(timespec="seconds")})
+    return record.put(STEP, {**counts, "at": datetime.now(UTC).isoformat(timespec="seconds")})
 
 
-def regression_file(run: Run) -> Path:
+def regression_file(policy: Policy, run_id: str) -> Path:
     """Where a run's label set is kept: in the private workspace of its policy, outside of what goes when the run ends."""
-    return run.policy.path(run.policy.workspace) / "audits" / f"{run.id}.json"
+    return policy.path(policy.workspace) / "audits" / f"{run_id}.json"
 
 
 def judged(labels: Labels) -> Counts:

@@ -45,12 +45,14 @@ class ReviewOperator(ApprovalOperator):
 
     def execute(self, context: Context) -> Any:
         from anonymize import pipeline
+        from anonymize.auditing.served import keep_sample
         from anonymize.publish.review import read_decision, read_request
 
         if context["params"]["dry_run"]:
             raise AirflowSkipException("a dry run stops before the review")
         with opened(self.policy_file, self.run) as run:
             pipeline.request_review(run)
+            keep_sample(run)
             asked = read_request(run.folder("review"))
             if asked is None:
                 raise ReviewMissing(f"run '{run.id}' has ended, so there is nothing to review. Trigger a new run")

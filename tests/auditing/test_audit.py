@@ -152,7 +152,7 @@ def test_labels_become_figures_a_record_and_a_regression_set(run: Run, tmp_path:
     record = json.dumps(run.record.get("audit"))
     assert "Quillfeather" not in record + steps.said(counts), "the record holds counts alone"
     assert f"audit of {counts['done']} notes: {counts['missed']} missed, recall " in summary.text(run)
-    kept = steps.regression_file(run)
+    kept = steps.regression_file(run.policy, run.id)
     assert kept.stat().st_mode & 0o777 == 0o600
     assert kept.is_relative_to(folder / "workspace")
     assert read_labels(kept) == read_labels(labels)
