@@ -2,7 +2,7 @@
 
 from anonymize.evidence import render, report
 from anonymize.evidence.comparing import Comparison, compare
-from anonymize.evidence.gathering import DOCUMENT, gather, gather_before, gather_published, keep, signatures, signatures_of
+from anonymize.evidence.gathering import DOCUMENT, gather, gather_before, gather_published, keep, of_record, signatures, signatures_of
 from anonymize.evidence.model import Evidence, Signature
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "gather_before",
     "gather_published",
     "keep",
+    "of_record",
     "render",
     "report",
     "signatures",

@@ -47,9 +47,14 @@ STEP = "evidence"
 def gather(run: Run) -> Evidence:
     """The evidence of a run's release, at any time from its gates on: what was kept when it was asked for review, with the labels that came
     since; or, before that, what the record and the staged files say now."""
-    kept = run.record.get(STEP)
-    found = Evidence.model_validate(kept) if kept is not None else gather_staged(run)
-    return _with_what_came_since(found, run.record)
+    return of_record(run.record) or _with_what_came_since(gather_staged(run), run.record)
+
+
+def of_record(record: Record) -> Evidence | None:
+    """The evidence that was kept in a run's record when it was asked for review, with the labels that came since: needs neither key nor
+    workspace nor store. None where none was kept."""
+    kept = record.get(STEP)
+    return None if kept is None else _with_what_came_since(Evidence.model_validate(kept), record)
 
 
 def gather_staged(run: Run) -> Evidence:

@@ -29,9 +29,14 @@ HEADERS = {
 
 def page(name: str, request: Request, user: BaseUser | None, status: int = 200, **shown: Any) -> HTMLResponse:
     """A template as a page."""
+    return HTMLResponse(fill(name, request, user, **shown), status)
+
+
+def fill(name: str, request: Request, user: BaseUser | None, **shown: Any) -> str:
+    """A template, filled."""
     root = request.scope.get("root_path", "")
     known = {"root": root, "user": user.get_name() if user else "", "token": token(user) if user else "", "now": datetime.now(UTC)}
-    return HTMLResponse(_templates.get_template(name).render(known | shown), status)
+    return _templates.get_template(name).render(known | shown)
 
 
 def age(since: datetime, now: datetime) -> str:

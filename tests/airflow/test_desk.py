@@ -26,7 +26,8 @@ def page_of(airflow: Airflow, dag_run: str) -> str:
 
 def test_every_route_asks_who_is_there(airflow: Airflow, waiting: str) -> None:
     release = page_of(airflow, waiting)
-    routes = [("GET", ""), ("GET", release), ("GET", "static/desk.css"), ("POST", f"{release}decision")]
+    of_a_run = [("GET", ""), ("POST", "decision"), ("GET", "notes/"), ("POST", "notes/"), ("GET", "report.html"), ("GET", "retract/")]
+    routes = [("GET", ""), ("GET", "static/desk.css"), *((method, release + path) for method, path in of_a_run)]
     for method, path in routes:
         for headers in ({}, {"Authorization": "Bearer made.up.token"}, {"Cookie": "_token=made.up.token"}):
             answer = airflow.desk(method, path, user=None, headers=headers)
@@ -41,7 +42,8 @@ def test_no_route_is_left_out_of_the_test_above() -> None:
 
     assert all(isinstance(route, APIRoute) for route in app.routes), "a mount or a documentation page would have no dependency"
     found = {(method, route.path) for route in app.routes if isinstance(route, APIRoute) for method in route.methods}
-    assert found == {("GET", "/"), ("GET", "/static/{name}"), ("GET", "/{dataset}/{run}/"), ("POST", "/{dataset}/{run}/decision")}
+    of_a_run = {("GET", ""), ("POST", "decision"), ("GET", "notes/"), ("POST", "notes/"), ("GET", "report.{kind}"), ("GET", "retract/")}
+    assert found == {("GET", "/"), ("GET", "/static/{name}"), *((method, f"/{{dataset}}/{{run}}/{path}") for method, path in of_a_run)}
 
 
 def test_a_researcher_may_look_and_not_decide(airflow: Airflow, waiting: str) -> None:
