@@ -10,12 +10,14 @@ from pathlib import Path
 
 from pyarrow.fs import S3FileSystem
 
+USERS = ("admin", "steward", "deputy", "researcher")
+
 
 def write_passwords(file: Path) -> None:
-    """The passwords of the deployment's two users, from the environment: none is made up, and none is printed."""
+    """The passwords of the deployment's users, from the environment: none is made up, and none is printed."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.touch(mode=0o600)
-    file.write_text(json.dumps({"admin": os.environ["AIRFLOW_ADMIN_PASSWORD"], "steward": os.environ["AIRFLOW_STEWARD_PASSWORD"]}) + "\n")
+    file.write_text(json.dumps({user: os.environ[f"AIRFLOW_{user.upper()}_PASSWORD"] for user in USERS}) + "\n")
 
 
 def make_bucket(endpoint: str, bucket: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -13,6 +14,7 @@ settings.register_profile("anonymize", deadline=None)
 settings.load_profile("anonymize")
 
 ROOT = Path(__file__).resolve().parents[1]
+NEED_AIRFLOW = ("airflow/test_standalone.py", "airflow/test_desk.py", "airflow/test_desk_in_a_browser.py")
 KEY = "test-key-not-a-secret-0123456789abcdef"
 
 
@@ -29,3 +31,15 @@ def data_dir() -> Path:
 def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test has a key; the test of a missing key takes it away."""
     monkeypatch.setenv("ANONYMIZE_KEY", KEY)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of two workers one takes all tests that need a running Airflow: they share it, and a second would take minutes and half the machine."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneAirflow(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "airflow" if any(f"/{name}" in f"/{file}" for name in NEED_AIRFLOW) else file
+
+    return OneAirflow(config, log) if config.getoption("dist") == "loadfile" else None

@@ -19,6 +19,7 @@ import compose_spec
 import pytest
 from ruamel.yaml import YAML
 
+from anonymize.policy.loader import load
 from tests.conftest import ROOT
 from tests.servers import postgres
 
@@ -155,6 +156,26 @@ def test_only_the_scheduler_holds_the_key_and_the_source(services: dict[str, dic
     assert {name for name, one in services.items() if "AWS_SECRET_ACCESS_KEY" in one.get("environment", {})} == {"scheduler", "prepare"}
 
 
+def test_the_desk_has_its_records_and_not_the_runs(services: dict[str, dict[str, Any]]) -> None:
+    """A policy's workspace stands on the volume that the api-server mounts; the runs, which hold PHI, on one that only the scheduler does."""
+    workspace = load(ROOT / "policies" / "sample-hospital.yaml").workspace
+    assert workspace == "../build/workspace"
+    places = {name: {volume.split(":")[1]: volume.split(":")[0] for volume in one.get("volumes", [])} for name, one in services.items()}
+    assert [name for name, found in places.items() if "runs" in found.values()] == ["scheduler"]
+    assert places["scheduler"]["/opt/anonymize/build/workspace/runs"] == "runs"
+    assert places["scheduler"]["/opt/anonymize/build"] == places["api-server"]["/opt/anonymize/build"] == "anonymize"
+    made = (ROOT / "docker" / "Dockerfile").read_text()
+    for folder in ("/opt/anonymize/build/workspace", "/opt/anonymize/build/workspace/runs"):
+        assert f"{folder} " in made, "an empty volume takes its owner from the image"
+
+
+def test_the_desks_users_have_passwords(compose: dict[str, Any], services: dict[str, dict[str, Any]]) -> None:
+    users = services["api-server"]["environment"]["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"]
+    assert users == "admin:admin,steward:user,deputy:user,researcher:viewer"
+    given = services["prepare"]["environment"]
+    assert all(f"AIRFLOW_{user.partition(':')[0].upper()}_PASSWORD" in given for user in users.split(","))
+
+
 def test_nothing_is_privileged_and_nothing_listens_beyond_this_machine(compose: dict[str, Any], services: dict[str, dict[str, Any]]) -> None:
     for service in services.values():
         assert not {"privileged", "network_mode", "pid", "cap_add", "devices"} & set(service)
@@ -219,6 +240,8 @@ def test_preparing_twice_is_as_good_as_once(tmp_path: Path, monkeypatch: pytest.
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
         "AIRFLOW_ADMIN_PASSWORD": "for-admin",
         "AIRFLOW_STEWARD_PASSWORD": "for-steward",
+        "AIRFLOW_DEPUTY_PASSWORD": "for-deputy",
+        "AIRFLOW_RESEARCHER_PASSWORD": "for-researcher",
         "AWS_ACCESS_KEY_ID": "id",
         "AWS_SECRET_ACCESS_KEY": "key",
         "S3_ENDPOINT": f"127.0.0.1:{port}",
@@ -235,7 +258,7 @@ def test_preparing_twice_is_as_good_as_once(tmp_path: Path, monkeypatch: pytest.
         assert "research" in [info.path for info in store.get_file_info(__import__("pyarrow").fs.FileSelector(""))]
     finally:
         server.stop()
-    assert json.loads(passwords.read_text()) == {"admin": "for-admin", "steward": "for-steward"}
+    assert json.loads(passwords.read_text()) == {user: f"for-{user}" for user in ("admin", "steward", "deputy", "researcher")}
     assert passwords.stat().st_mode & 0o777 == 0o600
 
 
