@@ -295,13 +295,13 @@ def _sides(run: Run, staged: Staged) -> Sides:
 
 def _columns(run: Run, table: str) -> dict[str, Column]:
     levels = (run.record.get("generalize", table) or {}).get("levels", {})
-    return {name: _compared(run, rule, levels.get(name)) for name, rule in rules_of(run, table).items()}
+    return {name: _compared(run, table, name, rule, levels.get(name)) for name, rule in rules_of(run, table).items()}
 
 
-def _compared(run: Run, rule: Rule, level: str | dict[str, float] | None) -> Column:
+def _compared(run: Run, table: str, name: str, rule: Rule, level: str | dict[str, float] | None) -> Column:
     if rule.role is not Role.QUASI:
         return Column(rule.role.value)
-    hierarchy = build(rule.hierarchy or "flat", run.policy.file.parent)
+    hierarchy = _hierarchy(run, table, name)
     return Column(rule.role.value, hierarchy, hierarchy.levels.index(level) if isinstance(level, str) else None)
 
 
