@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,10 +33,10 @@ _MOST_MEASURED = 200_000
 @dataclass(frozen=True)
 class Asked:
     """What `generalize` shall do. l, t, beta: as in `parse_l`, `parse_t`, `parse_beta`; population: a file of the people whom the rows were
-    drawn from (`people_columns`: a quasi-identifier -> its column; `people_count`: its column of numbers of people), k_map: people of it a class,
-    presence: (least, most) share of a class's people who are in the file; keep, drop: columns that leave as they are, and that do not leave;
-    subject: the column that says whose a row is: k then counts subjects; weights: how much a column's loss counts; exact: quasi-identifiers that
-    are not made coarser; seconds: after so long the best so far is taken (0: the best there is)."""
+    drawn from (`people_columns`: a quasi-identifier -> its column; `people_count`: its column of numbers of people), k_map: people of it a
+    class, presence: (least, most) share of a class's people who are in the file; keep, drop: columns that leave as they are, and that do not
+    leave; subject: the column that says whose a row is: k then counts subjects; weights: how much a column's loss counts; exact:
+    quasi-identifiers that are not made coarser; seconds: after the work of so many the best so far is taken (0: the best there is)."""
 
     hierarchies: Path
     k: int = 5
@@ -61,7 +61,8 @@ class Asked:
 
 @dataclass(frozen=True)
 class Report:
-    """What was done: no value of a record. removed: rows that were left out, since the suppressed together did not hold what was asked."""
+    """What was done: no value of a record. removed: rows that were left out, since the suppressed together did not hold what was asked; cut: what
+    the budget of seconds left undone."""
 
     rows: int
     rows_written: int
@@ -78,6 +79,7 @@ class Report:
     utility: dict[str, Any]
     seconds: dict[str, float]
     recount: dict[str, Any]
+    cut: str = ""
 
 
 def generalize(source: Path, target: Path, asked: Asked, say: Callable[[str], None] = lambda _: None) -> Report:
@@ -89,6 +91,7 @@ def generalize(source: Path, target: Path, asked: Asked, say: Callable[[str], No
     """
     from anonymize.asking import wanted
     from anonymize.privacy import recode_locally, search
+    from anonymize.run import paced
 
     start = time.perf_counter()
     file = FlatFile.open(source, asked.delimiter)
@@ -109,7 +112,7 @@ def generalize(source: Path, target: Path, asked: Asked, say: Callable[[str], No
     if asked.population is not None:
         tally = _people(asked, asked.population).beside(tally, quasi)
     counted = time.perf_counter()
-    settings = _settings(asked, models)
+    settings = replace(_settings(asked, models), watch=paced(say, source.name))
     solution = (recode_locally if asked.mode == "local" else search)(tally, quasi, settings, subject=_WHOSE if asked.subject else None)
     utility = _utility(solution, of_file, asked)
     stay = _suppressed_may_stay(solution, of_file, settings, bool(asked.subject))
@@ -145,6 +148,7 @@ def generalize(source: Path, target: Path, asked: Asked, say: Callable[[str], No
         utility=utility,
         seconds={name: round(span, 3) for name, span in spans.items()},
         recount=asdict(found),
+        cut=str(solution.counts().get("cut", "")),
     )
 
 
@@ -513,7 +517,7 @@ def _failed_against_people(file: FlatFile, partial: Path, quasi: Mapping[str, Cs
 @click.option("--subject", metavar="COLUMN", help="Whose a row is: k counts subjects. The column does not leave, unless kept.")
 @click.option("--weight", multiple=True, metavar="COLUMN:W", help="How much a column's loss counts; default 1.")
 @click.option("--exact", multiple=True, metavar="COLUMN", help="A quasi-identifier that is not made coarser.")
-@click.option("--seconds", default=0.0, help="After so long the best so far is taken; 0: the best there is.")
+@click.option("--seconds", default=0.0, help="After the work of so many seconds the best so far is taken; 0: the best there is.")
 @click.option("--report", type=click.Path(path_type=Path), metavar="R.json", help="Write what was done.")
 def generalize_command(
     source: Path,
@@ -541,6 +545,8 @@ def generalize_command(
     done = generalize(source, target, asked, click.echo)
     if report is not None:
         report.write_text(json.dumps(asdict(done), indent=2) + "\n", encoding="utf-8")
+    if done.cut:
+        click.echo(done.cut)
     left_out = f"; {done.removed:,} rows left out" if done.removed else ""
     click.echo(
         f"{target}: {done.rows_written:,} rows, recounted: the smallest of {done.classes:,} classes has {done.k}{left_out} "

@@ -54,7 +54,7 @@ from anonymize.privacy.models import columns_of
 from anonymize.publish import prepare, published_schema
 from anonymize.publish import publish as publish_release
 from anonymize.publish import review as reviewing
-from anonymize.run import Counts, Run, line
+from anonymize.run import Counts, Run, line, paced
 from anonymize.sampling import DRAWN, Draw
 from anonymize.sources import open_source
 from anonymize.sources.base import ROW, Malformed
@@ -331,6 +331,8 @@ def searchable(run: Run, table: str, known: Table) -> tuple[pa.Table, dict[str, 
         max_levels={name: rule.max_level for name, rule in quasi.items() if rule.max_level is not None},
         models=tuple(asking.fit(models, tally, asking.ladders(run.policy, table, models))),
         population=tuple(asking.of_population(run.policy, table)),
+        seconds=privacy.time,
+        watch=paced(run.say, f"generalize {table}"),
     )
     hierarchies = {
         name: asking.hierarchy_of(run.policy, table, name, lambda name=name: run.engine.tally(known, [name], SUBJECT))  # type: ignore[misc]

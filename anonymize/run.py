@@ -71,6 +71,19 @@ class Record:
         return self.folder / (f"{step}.{table}.json" if table else f"{step}.json")
 
 
+def paced(say: Callable[[str], None], what: str) -> Callable[[object], None]:
+    """A function that says what it is told, in words, but only every few seconds."""
+    told = time.monotonic()
+
+    def tell(progress: object) -> None:
+        nonlocal told
+        if time.monotonic() - told > PROGRESS_SECONDS:
+            told = time.monotonic()
+            say(f"{what}: {progress}")
+
+    return tell
+
+
 @dataclass
 class Run:
     """One execution of a policy. Open one with `Run.open`; it can be opened again, in any process, by its id."""

@@ -342,6 +342,14 @@ class Sampling(Checked):
         return self
 
 
+def seconds(words: object) -> object:
+    """`90s`, `5m` or `2h` as seconds. Raises ValueError."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(s|m|h)", words) if isinstance(words, str) else None
+    if found is None:
+        raise ValueError("a time is written '90s', '5m' or '2h'")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+
+
 class Privacy(Checked):
     """k-anonymity, counted in subjects, and what is asked beside it."""
 
@@ -367,6 +375,9 @@ class Privacy(Checked):
     stops the release where fewer than k share a change."""
     mode: Literal["optimal", "local"] = "optimal"
     """`optimal`: each column has one level throughout a table; `local`: each record keeps what its own surroundings allow."""
+    time: Annotated[Number, BeforeValidator(seconds)] = Field(default=0.0, gt=0)
+    """`60s`: after as much work as a usual core does in it, each table's search ends with the best so far. The work is counted and not
+    timed, so that the same input gives the same release. Default: no end but the optimum."""
     within: Annotated[str, Field(pattern=r"^[^:]+(:[0-9]+)?$")] | None = None
     """A quasi-identifier and its level (default 0) by whose values a table is parted: with `optimal`, each part has its own levels."""
 

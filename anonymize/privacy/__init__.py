@@ -2,7 +2,7 @@
 
 from anonymize.privacy.between import PartsSolution, search_parts
 from anonymize.privacy.events import EventSolution, search_events
-from anonymize.privacy.judge import SearchSettings
+from anonymize.privacy.judge import Progress, SearchSettings
 from anonymize.privacy.local import LocalSolution, recode_locally
 from anonymize.privacy.search import search
 from anonymize.privacy.solution import Solution
@@ -11,6 +11,7 @@ __all__ = [
     "EventSolution",
     "LocalSolution",
     "PartsSolution",
+    "Progress",
     "SearchSettings",
     "Solution",
     "recode_locally",

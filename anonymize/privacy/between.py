@@ -16,7 +16,7 @@ from anonymize.privacy.judge import Judge, SearchSettings
 from anonymize.privacy.lattice import encode
 from anonymize.privacy.models import columns_of
 from anonymize.privacy.search import search_encoded
-from anonymize.privacy.solution import SUPPRESSED, Solution
+from anonymize.privacy.solution import SUPPRESSED, Solution, cut_short
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class PartsSolution:
     classes: int
     suppressed: int
     checks: int = 0
+    gap: float = 0.0
 
     def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """As `Solution.apply`."""
@@ -66,6 +67,7 @@ class PartsSolution:
             "classes": self.classes,
             "loss": round(self.loss, 6),
             "levels": {name: dict(shares) for name, shares in levels.items()},
+            **cut_short(self.gap),
         }
 
 
@@ -85,15 +87,18 @@ def search_parts(
     highest = min(level, settings.max_levels.get(column, level))
     judge = Judge(encoded, replace(settings, max_levels={**settings.max_levels, column: highest}))
     parts: dict[str | None, Solution] = {}
-    lost, gone, checks, total = 0.0, 0, 0, encoded.total
+    lost, least, gone, checks, total = 0.0, 0.0, 0, 0, encoded.total
     for number, first in zip(*np.unique(groups[leaves], return_index=True), strict=True):
         part = encoded.part(np.flatnonzero(numbers == number))
+        ours = judge.of_part(part)
+        ours.settings = replace(judge.settings, seconds=settings.seconds * part.total / max(total, 1))
         try:
-            found = search_encoded(judge.of_part(part), hierarchies)
+            found = search_encoded(ours, hierarchies)
         except AnonymizeError:
-            lost, gone = lost + part.total, gone + part.total
+            lost, least, gone = lost + part.total, least + part.total, gone + part.total
             continue
         parts[labels[int(first)].as_py()] = found
+        least += found.loss * (1 - found.gap) * part.total
         lost, gone, checks = lost + found.loss * part.total, gone + found.suppressed, checks + found.checks
     if gone > int(settings.suppression * total + 1e-9):
         raise AnonymizeError(
@@ -102,4 +107,5 @@ def search_parts(
         )
     smallest = min((part.k for part in parts.values() if part.classes), default=0)
     classes = sum(part.classes for part in parts.values())
-    return PartsSolution(hierarchies, column, level, parts, lost / max(total, 1), smallest, classes, gone, checks)
+    gap = 1 - least / lost if least < lost else 0.0
+    return PartsSolution(hierarchies, column, level, parts, lost / max(total, 1), smallest, classes, gone, checks, gap)

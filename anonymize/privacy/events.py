@@ -20,10 +20,10 @@ import pyarrow.compute as pc
 
 from anonymize.errors import AnonymizeError
 from anonymize.hierarchies.base import Hierarchy
-from anonymize.privacy.judge import SearchSettings
+from anonymize.privacy.judge import Progress, SearchSettings
 from anonymize.privacy.lattice import Encoded, Node, encode
 from anonymize.privacy.search import bounds, outer_sum
-from anonymize.privacy.solution import SUPPRESSED
+from anonymize.privacy.solution import apply_levels, cut_short
 from anonymize.privacy.tuples import Tuples
 
 DEMOGRAPHICS = "__demographics"
@@ -47,19 +47,16 @@ class EventSolution:
     suppressed: int
     m: int
     checks: int = 0
+    gap: float = 0.0
 
     def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """As `Solution.apply`; where there are demographics, the batch has `__demographics`."""
-        generalized = {name: self.hierarchies[name].generalize(batch[name], level) for name, level in self.levels.items()}
-        arrays = [generalized.get(name, batch[name]) for name in batch.schema.names]
-        about = [batch[DEMOGRAPHICS]] if self.demographics else []
-        suppressed = pa.array(self.kept.find([*about, *generalized.values()], batch.num_rows) < 0)
-        return pa.RecordBatch.from_arrays([*arrays, suppressed], names=[*batch.schema.names, SUPPRESSED])
+        return apply_levels(batch, self.hierarchies, self.levels, self.kept, [DEMOGRAPHICS] if self.demographics else [])
 
     def counts(self) -> dict[str, Any]:
         """What may stand in a record."""
         levels = {name: self.hierarchies[name].levels[level] for name, level in self.levels.items()}
-        return {"k": self.k, "classes": self.classes, "loss": round(self.loss, 6), "levels": levels, "events": self.m}
+        return {"k": self.k, "classes": self.classes, "loss": round(self.loss, 6), "levels": levels, "events": self.m, **cut_short(self.gap)}
 
 
 def search_events(
@@ -85,12 +82,16 @@ def search_events(
     loss = outer_sum(parts)
     best: tuple[float, Node, _Found] | None = None
     least: _Found | None = None
-    checks = 0
+    checks, gap = 0, 0.0
     # A node cannot lose less than its levels do with nothing suppressed, so the first that does better than all that follow is the best.
     for flat in np.argsort(loss, axis=None, kind="stable"):
         node = tuple(int(a) + b for a, b in zip(np.unravel_index(flat, loss.shape), lowest, strict=True))
         if best is not None and float(loss.flat[flat]) >= best[0]:
             break
+        if best is not None and checks * len(encoded.cells) * len(node) > settings.work:
+            gap = 1 - float(loss.flat[flat]) / max(best[0], 1e-300)
+            break
+        settings.tell(Progress(checks, None if best is None else 1 - float(loss.flat[flat]) / max(best[0], 1e-300)))
         found = known.hold(node, settings.k, m)
         checks += 1
         least = found if least is None or found.suppressed < least.suppressed else least
@@ -107,7 +108,7 @@ def search_events(
             f"demographics (min-level), or allow more suppression"
         )
     total, node, found = best
-    return _solution(known, hierarchies, node, found, m, total, checks)
+    return _solution(known, hierarchies, node, found, m, total, checks, gap)
 
 
 @dataclass(frozen=True)
@@ -254,7 +255,7 @@ def _cover(sets: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def _solution(
-    known: _Known, hierarchies: Mapping[str, Hierarchy], node: Node, found: _Found, m: int, total: float, checks: int
+    known: _Known, hierarchies: Mapping[str, Hierarchy], node: Node, found: _Found, m: int, total: float, checks: int, gap: float
 ) -> EventSolution:
     encoded = known.encoded
     groups, count = encoded.classes(node)
@@ -274,4 +275,5 @@ def _solution(
         suppressed=found.suppressed,
         m=m,
         checks=checks,
+        gap=gap,
     )

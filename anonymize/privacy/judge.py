@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import le
@@ -15,8 +15,28 @@ from anonymize.privacy.models import Model, PopulationModel
 
 #: Rolled-up cells are kept for so many nodes; more cost more memory than they save.
 _KEPT = 24
+#: So many cells and columns are counted in a second of a usual core. A budget of seconds is one of this work: the same on every machine.
+WORK_A_SECOND = 60_000_000
+#: What a node costs beside its cells.
+WORK_A_NODE = 20_000
 #: In all so many cells, or a quarter of the tally where that is more.
 _MOST_CELLS = 2_000_000
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a search is. checks: nodes counted; gap: the share by which the least loss may still be under the best found, None before one is
+    found; published: the share of records that local recoding has placed, None in other searches."""
+
+    checks: int
+    gap: float | None = None
+    published: float | None = None
+
+    def __str__(self) -> str:
+        words = f"{self.checks:,} nodes counted"
+        if self.published is not None:
+            return f"{words}, {self.published:.1%} of the records placed"
+        return words + (", none holds yet" if self.gap is None else f", the best is at most {self.gap:.1%} from the least loss")
 
 
 @dataclass(frozen=True)
@@ -24,8 +44,9 @@ class SearchSettings:
     """What must hold, and what may be lost.
 
     k: subjects a class; suppression: the largest share of records that may be suppressed; weights, min_levels, max_levels: by column;
-    models: what classes must hold beside k; population: what they must hold against the population; seconds: after so long the best so far
-    is taken (0: no limit, the optimum).
+    models: what classes must hold beside k; population: what they must hold against the population; seconds: after as much work as a
+    usual core does in them the best so far is taken (0: no limit, the optimum); it is counted and not timed, so that the same input gives
+    the same outcome; watch: told now and then how far the search is.
     """
 
     k: int = 5
@@ -36,6 +57,17 @@ class SearchSettings:
     models: tuple[Model, ...] = ()
     population: tuple[PopulationModel, ...] = ()
     seconds: float = 0.0
+    watch: Callable[[Progress], None] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def work(self) -> float:
+        """The budget: cells times columns that may be counted."""
+        return self.seconds * WORK_A_SECOND if self.seconds else float("inf")
+
+    def tell(self, progress: Progress) -> None:
+        """Say how far the search is."""
+        if self.watch is not None:
+            self.watch(progress)
 
     @property
     def coarse(self) -> bool:
@@ -61,7 +93,7 @@ class Judge:
 
     def __init__(self, encoded: Encoded, settings: SearchSettings) -> None:
         self.encoded, self.settings = encoded, settings
-        self.checks = 0
+        self.checks, self.work = 0, 0
         self.weight = encoded.weight
         self._columns = np.arange(len(encoded.columns))
         self._small: list[Cells] = []
@@ -83,6 +115,7 @@ class Judge:
         """Count a node."""
         self.checks += 1
         cells = self._cells(node)
+        self.work += len(cells) * (len(node) + len(self.settings.models)) + WORK_A_NODE
         ids, count = self.encoded.classes(node, cells)
         sizes = self.encoded.sizes(ids, count, cells)
         barring, good, least = self.good(ids, count, sizes, cells)

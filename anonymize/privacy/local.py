@@ -7,7 +7,6 @@ What is left in the end is fewer than k subjects: each goes to the published cla
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +17,7 @@ import pyarrow.compute as pc
 
 from anonymize.errors import AnonymizeError
 from anonymize.hierarchies.base import ANY, Hierarchy
-from anonymize.privacy.judge import Judge, SearchSettings
+from anonymize.privacy.judge import WORK_A_NODE, Judge, Progress, SearchSettings
 from anonymize.privacy.lattice import Encoded, Node, encode
 from anonymize.privacy.models import columns_of
 from anonymize.privacy.search import bounds, outer_sum, unreachable
@@ -39,7 +38,8 @@ class LocalSolution:
     """What is published for each tuple of the tally.
 
     tuples: those that are published; published: by column, what stands for each, dictionary of string; loss, k, classes,
-    suppressed: as in `Solution`; shares: by column, the share of published records at each of its levels.
+    suppressed: as in `Solution`; shares: by column, the share of published records at each of its levels; cut: the share of records that the
+    budget left to be made as coarse as need be.
     """
 
     hierarchies: Mapping[str, Hierarchy]
@@ -51,6 +51,7 @@ class LocalSolution:
     classes: int
     suppressed: int
     checks: int = 0
+    cut: float = 0.0
 
     def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The batch with its quasi-identifiers generalized (strings), and `__suppressed`: bool. A tuple that the search has not seen is
@@ -73,7 +74,9 @@ class LocalSolution:
             name: {h.levels[level]: round(share, 4) for level, share in enumerate(self.shares[name]) if share}
             for name, h in self.hierarchies.items()
         }
-        return {"k": self.k, "classes": self.classes, "loss": round(self.loss, 6), "levels": levels}
+        words = f"the budget ended the search: {self.cut:.1%} of the records were made as coarse as need be, and may be coarser than they must"
+        cut = {"cut": words} if self.cut else {}
+        return {"k": self.k, "classes": self.classes, "loss": round(self.loss, 6), "levels": levels, **cut}
 
 
 def _texts(values: pa.DictionaryArray, found: pa.Array) -> pa.Array:
@@ -111,13 +114,16 @@ class Peeler:
         self.levels = np.zeros((len(encoded.cells), len(shape)), np.int64)
         self.checks = 0
         self._later = np.zeros(len(self.nodes))
-        self._until = time.monotonic() + settings.seconds if settings.seconds else float("inf")
+        self._work, self.cut = settings.work, 0.0
 
     def run(self) -> None:
         """Peel, then house what is left."""
         left = np.arange(len(self.place))
-        while self.encoded.cells.rows[left].any() and np.isfinite(self._later).any() and time.monotonic() < self._until:
+        while self.encoded.cells.rows[left].any() and np.isfinite(self._later).any() and self._work > 0:
             left = self._round(left)
+            self.settings.tell(Progress(self.checks, published=1 - float(self.encoded.cells.rows[left].sum()) / self.encoded.total))
+        if self._work <= 0:
+            left = self._coarsely(left)
         published = self.place >= 0
         self.levels[published] = self.nodes[self.place[published]]
         left = left[self.encoded.cells.rows[left] > 0]  # of the population no one need be housed
@@ -127,6 +133,24 @@ class Peeler:
         if lost > int(self.settings.suppression * self.encoded.total + 1e-9):
             raise AnonymizeError(unreachable(self.judge, self.highest))
 
+    def _coarsely(self, left: np.ndarray) -> np.ndarray:
+        """Publish what the budget left, along the cheapest path of ever coarser nodes, whatever it costs."""
+        rest = int(self.encoded.cells.rows[left].sum())
+        self.cut = rest / self.encoded.total
+        marginals = self.encoded.part(left).marginals(self.encoded.part(left).leaf_rows())
+        path, at, shape = [], list(self.lowest), [high - low + 1 for low, high in zip(self.lowest, self.highest, strict=True)]
+        while True:
+            path.append(int(np.ravel_multi_index([a - low for a, low in zip(at, self.lowest, strict=True)], shape)))
+            steps = [(float(marginals[c][at[c] + 1] - marginals[c][at[c]]), c) for c in range(len(at)) if at[c] < self.highest[c]]
+            if not steps:
+                break
+            at[min(steps)[1]] += 1
+        self._work = float("inf")
+        order = np.array(path, np.int64)
+        costs = np.full(len(order), self.encoded.weight)
+        met = self._met_one_by_one if self._one_by_one else self._met_compiled
+        return met(left, order, costs, 0)
+
     def _round(self, left: np.ndarray) -> np.ndarray:
         """Meet the next nodes in the order of their cost."""
         costs = np.maximum(self._costs(left), self._later)
@@ -135,9 +159,8 @@ class Peeler:
             open_ = open_[np.argpartition(costs[open_], _BATCH)[:_BATCH]]
         order = open_[np.argsort(costs[open_], kind="stable")]
         stop = int(self.encoded.cells.rows[left].sum() * _SHRINK)
-        if self.settings.models or self.settings.population or self._too_wide():
-            return self._met_one_by_one(left, order, costs[order], stop)
-        return self._met_compiled(left, order, costs[order], stop)
+        met = self._met_one_by_one if self._one_by_one else self._met_compiled
+        return met(left, order, costs[order], stop)
 
     def _met_compiled(self, left: np.ndarray, order: np.ndarray, costs: np.ndarray, stop: int) -> np.ndarray:
         from anonymize.privacy import peeling
@@ -147,12 +170,13 @@ class Peeler:
         widths = np.array([[*w, *[w[-1]] * (height - len(w))] for w in e.widths], np.int64)
         subjects = cells.subjects[left] if len(cells.subjects) else cells.subjects
         place = np.full(len(left), -1, np.int64)
-        kept, visited = peeling.peel(
+        kept, visited, done = peeling.peel(
             cells.codes[left], cells.rows[left], subjects, e.groups, e.losses, e.starts, widths,
-            self.nodes[order], costs, order, self.settings.k, _SLACK, stop, place, self._later,
+            self.nodes[order], costs, order, self.settings.k, _SLACK, stop, place, self._later, self._work,
         )  # fmt: skip
         self.place[left] = place
         self.checks += int(visited)
+        self._work -= done
         return left[kept]
 
     def _met_one_by_one(self, left: np.ndarray, order: np.ndarray, costs: np.ndarray, stop: int) -> np.ndarray:
@@ -161,9 +185,10 @@ class Peeler:
 
         part = self.encoded.part(left)
         for number, cost in zip(order, costs, strict=True):
-            if part.total <= stop:
+            if part.total <= stop or self._work <= 0:
                 break
             self.checks += 1
+            self._work -= len(part.cells) * (len(self.highest) + len(self.settings.models)) + WORK_A_NODE
             node = tuple(int(level) for level in self.nodes[number])
             ids, count = part.classes(node)
             sizes = part.sizes(ids, count)
@@ -187,7 +212,11 @@ class Peeler:
         ids, count = part.classes(node)
         return ids, self.judge.of_part(part).good(ids, count, part.sizes(ids, count))[1]
 
-    def _too_wide(self) -> bool:
+    @property
+    def _one_by_one(self) -> bool:
+        """Whether models look at more than k, or a tuple does not fit into a number."""
+        if self.settings.models or self.settings.population:
+            return True
         return float(np.prod([float(max(w)) for w in self.encoded.widths])) >= 2.0**62
 
     def _costs(self, left: np.ndarray) -> np.ndarray:
@@ -263,7 +292,7 @@ class Peeler:
         }
         loss = total / max(e.total, 1) / max(e.weight, 1e-300)
         smallest = int(sizes[np.bincount(ids, rows, len(first)) > 0].min()) if rows.sum() else 0
-        return LocalSolution(hierarchies, tuples, labels, shares, loss, smallest, len(first), lost, self.checks)
+        return LocalSolution(hierarchies, tuples, labels, shares, loss, smallest, len(first), lost, self.checks, self.cut)
 
 
 class _Hosts:

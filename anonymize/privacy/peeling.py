@@ -24,13 +24,15 @@ def peel(
     stop: int,
     place: np.ndarray,
     later: np.ndarray,
-) -> tuple[np.ndarray, int]:
+    work: float,
+) -> tuple[np.ndarray, int, float]:
     """Visit nodes in order; at each, publish the classes of what is left that hold k subjects and cost no more than the node's turn.
 
     codes, rows, subjects: of what is left, as in `Cells`; nodes: int64 (v, m), levels; costs: float64 (v), in order; numbers: int64 (v), the
     nodes' numbers; stop: leave when no more records are left. place: int64 (n), filled with the number of the node at which a tuple is
     published (-1: not yet); later: float64 (all nodes), filled for each node visited with the cost of its cheapest class that must wait,
-    or infinity. Returns the positions that are left, and how many nodes were visited.
+    or infinity; work: stop when so many cells times columns were counted. Returns the positions that are left, how many nodes were visited, and
+    the work that was done.
     """
     n, m = codes.shape
     steps = np.zeros(groups.shape[1], np.int64)
@@ -43,11 +45,12 @@ def peel(
     size, first, last = np.empty(n, np.int64), np.empty(n, np.int32), np.empty(n, np.int32)
     ids, take = np.empty(n, np.int32), np.empty(n, np.bool_)
     left = np.arange(n).astype(np.int32)
-    remaining, visited = rows.sum(), 0
+    remaining, visited, done = rows.sum(), 0, 0.0
     for o in range(len(costs)):
-        if remaining <= stop or not left.size:
+        if remaining <= stop or not left.size or done > work:
             break
         visited += 1
+        done += left.size * m + 1000.0
         stride = np.int64(1)
         for c in range(m):
             level = nodes[o, c]
@@ -99,7 +102,7 @@ def peel(
                     left[kept] = u
                     kept += 1
             left = left[:kept]
-    return left.copy(), visited
+    return left.copy(), visited, done
 
 
 @compiled

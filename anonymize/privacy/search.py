@@ -9,7 +9,6 @@ Source: El Emam et al. (2009), OLA; Kohlmayer et al. (2012), Flash, for the path
 from __future__ import annotations
 
 import heapq
-import time
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,7 +16,7 @@ import pyarrow as pa
 
 from anonymize.errors import AnonymizeError
 from anonymize.hierarchies.base import Hierarchy
-from anonymize.privacy.judge import Judge, SearchSettings, Verdict
+from anonymize.privacy.judge import Judge, Progress, SearchSettings, Verdict
 from anonymize.privacy.lattice import Encoded, Node, encode
 from anonymize.privacy.models import columns_of
 from anonymize.privacy.solution import Solution, empty_solution, make_solution
@@ -46,10 +45,11 @@ def search_encoded(judge: Judge, hierarchies: Mapping[str, Hierarchy]) -> Soluti
     lowest, highest = bounds(judge.encoded, judge.settings)
     if judge.encoded.total == 0:
         return empty_solution(judge.encoded, hierarchies, lowest)
-    best = Lattice(judge, lowest, highest).best()
+    lattice = Lattice(judge, lowest, highest)
+    best = lattice.best()
     if best is None:
         raise AnonymizeError(unreachable(judge, highest))
-    return make_solution(judge, hierarchies, best)
+    return make_solution(judge, hierarchies, best, lattice.gap)
 
 
 def bounds(encoded: Encoded, settings: SearchSettings) -> tuple[Node, Node]:
@@ -70,17 +70,30 @@ class Lattice:
         self._seen: dict[Node, Verdict] = {}
         nodes = float(np.prod([float(h - w + 1) for w, h in zip(lowest, highest, strict=True)]))
         self._bounds: _Bounds = _Dense(judge, lowest, highest) if nodes <= _DENSE else _Heap(judge, lowest, highest)
-        self._until = time.monotonic() + judge.settings.seconds if judge.settings.seconds else float("inf")
+        self.gap = 0.0
+        """The share by which the least loss may be under what was found: over 0 where the budget ended the search."""
 
     def best(self) -> Verdict | None:
         """The least loss within the budget, or None."""
         while (met := self._bounds.least()) is not None:
             node, bound = met
-            if bound >= self._target() or (self.found is not None and time.monotonic() > self._until):
+            if bound >= self._target():
                 break
+            if self.judge.work > self.judge.settings.work and self._holds_something():
+                self.gap = self._gap(bound) or 0.0
+                break
+            self.judge.settings.tell(Progress(self.judge.checks, self._gap(bound)))
             self._climb(node)
             self._bounds.close(node)
         return self.found
+
+    def _holds_something(self) -> bool:
+        if self.found is None:
+            self._count(self.highest)
+        return self.found is not None
+
+    def _gap(self, bound: float) -> float | None:
+        return None if self.found is None else max(1 - bound / max(self.found.loss, 1e-300), 0.0)
 
     def _target(self) -> float:
         return float("inf") if self.found is None else self.found.loss * (1 - 1e-12)

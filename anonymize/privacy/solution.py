@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,8 @@ class Solution:
     """A level a column, and the classes that hold.
 
     kept: the classes that are published; loss: mean loss in [0, 1]; k: the least number of subjects of a
-    published class, by the search's own count; suppressed: records; checks: nodes of the lattice that were counted.
+    published class, by the search's own count; suppressed: records; checks: nodes of the lattice that were counted; gap: the share by which the
+    least loss may be under this one, where the budget ended the search.
     """
 
     hierarchies: Mapping[str, Hierarchy]
@@ -33,19 +34,33 @@ class Solution:
     classes: int
     suppressed: int
     checks: int = 0
+    gap: float = 0.0
 
     def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The batch with its quasi-identifiers generalized (strings), and `__suppressed`: bool. A class that the search has not seen is
         suppressed: closed by default."""
-        generalized = {name: self.hierarchies[name].generalize(batch[name], level) for name, level in self.levels.items()}
-        arrays = [generalized.get(name, batch[name]) for name in batch.schema.names]
-        suppressed = pa.array(self.kept.find(list(generalized.values()), batch.num_rows) < 0)
-        return pa.RecordBatch.from_arrays([*arrays, suppressed], names=[*batch.schema.names, SUPPRESSED])
+        return apply_levels(batch, self.hierarchies, self.levels, self.kept)
 
     def counts(self) -> dict[str, Any]:
         """What may stand in a record."""
         levels = {name: self.hierarchies[name].levels[level] for name, level in self.levels.items()}
-        return {"k": self.k, "classes": self.classes, "loss": round(self.loss, 6), "levels": levels}
+        return {"k": self.k, "classes": self.classes, "loss": round(self.loss, 6), "levels": levels, **cut_short(self.gap)}
+
+
+def cut_short(gap: float) -> dict[str, str]:
+    """What a record says of a search that its budget ended."""
+    return {"cut": f"the budget ended the search: the least loss may be up to {gap:.1%} under this one"} if gap else {}
+
+
+def apply_levels(
+    batch: pa.RecordBatch, hierarchies: Mapping[str, Hierarchy], levels: Mapping[str, int], kept: Tuples, about: Sequence[str] = ()
+) -> pa.RecordBatch:
+    """The batch with each column at its level (strings), and `__suppressed`: bool, where the tuple, led by the columns of `about`, is not
+    kept."""
+    generalized = {name: hierarchies[name].generalize(batch[name], level) for name, level in levels.items()}
+    arrays = [generalized.get(name, batch[name]) for name in batch.schema.names]
+    found = kept.find([*(batch[name] for name in about), *generalized.values()], batch.num_rows)
+    return pa.RecordBatch.from_arrays([*arrays, pa.array(found < 0)], names=[*batch.schema.names, SUPPRESSED])
 
 
 def empty_solution(encoded: Encoded, hierarchies: Mapping[str, Hierarchy], node: Node) -> Solution:
@@ -53,7 +68,7 @@ def empty_solution(encoded: Encoded, hierarchies: Mapping[str, Hierarchy], node:
     return Solution(hierarchies, dict(zip(encoded.columns, node, strict=True)), Tuples([pa.array([], pa.string())] * len(node)), 0.0, 0, 0, 0)
 
 
-def make_solution(judge: Judge, hierarchies: Mapping[str, Hierarchy], verdict: Verdict) -> Solution:
+def make_solution(judge: Judge, hierarchies: Mapping[str, Hierarchy], verdict: Verdict, gap: float = 0.0) -> Solution:
     """Turn the verdict on the best node into a solution."""
     encoded = judge.encoded
     ids, count = encoded.classes(verdict.node)
@@ -64,7 +79,7 @@ def make_solution(judge: Judge, hierarchies: Mapping[str, Hierarchy], verdict: V
     levels = dict(zip(encoded.columns, verdict.node, strict=True))
     keys = _keys(encoded, hierarchies, ids, count, occupied, verdict.node)
     loss = verdict.loss / encoded.total / encoded.weight
-    return Solution(hierarchies, levels, keys, loss, reached, int(occupied.sum()), verdict.suppressed, judge.checks)
+    return Solution(hierarchies, levels, keys, loss, reached, int(occupied.sum()), verdict.suppressed, judge.checks, gap)
 
 
 def _keys(encoded: Encoded, hierarchies: Mapping[str, Hierarchy], ids: np.ndarray, count: int, kept: np.ndarray, node: Node) -> Tuples:
