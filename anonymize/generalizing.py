@@ -61,8 +61,8 @@ class Asked:
 
 @dataclass(frozen=True)
 class Report:
-    """What was done: no value of a record. removed: rows that were left out, since the suppressed together did not hold what was asked; cut: what
-    the budget of seconds left undone."""
+    """What was done: no value of a record. removed: rows that were left out, since the suppressed together did not hold what was asked; cut:
+    what the budget of seconds left undone."""
 
     rows: int
     rows_written: int
