@@ -28,7 +28,7 @@ _MAKERS: dict[str, tuple[Callable[[str, Path], Hierarchy], str]] = {
     "week": (lambda _a, _f: Weeks(), "week"),
     "birth-year": (lambda a, _f: BirthYear.parse(a), "birth-year:2026"),
     "us-zip": (lambda _a, _f: Zip(), "us-zip"),
-    "us-zip3": (lambda a, f: Zip3.load(f / a) if a else Zip3(), "us-zip3[:FILE]"),
+    "us-zip3": (lambda a, f: Zip3.load(f / a) if a else Zip3(), "us-zip3"),
     "us-zip-state": (lambda _a, _f: ZipState(), "us-zip-state"),
     "us-state": (lambda _a, _f: State(), "us-state"),
     "country": (lambda _a, _f: Country(), "country"),
@@ -45,6 +45,8 @@ _MAKERS: dict[str, tuple[Callable[[str, Path], Hierarchy], str]] = {
     "csv": (lambda a, f: CsvHierarchy.load(f / a), "csv:FILE"),
 }
 
+#: Those that may also be written with an argument: `us-zip3:FILE`.
+MAY_TAKE = frozenset({"us-zip3"})
 _DRAWN = frozenset({"quantiles", "microaggregate"})
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -109,13 +108,13 @@ def _hierarchy(rule: Any) -> str | None:
 
 def _hierarchy_problem(name: str) -> str | None:
     """Its name, and whether it takes an argument; the check builds it, for that may read a file."""
-    from anonymize.hierarchies import names
+    from anonymize.hierarchies import MAY_TAKE, names
 
-    written = {re.split(r"[:\[]", form)[0]: form for form in names()}
+    written = {form.partition(":")[0]: form for form in names()}
     word, colon, argument = name.partition(":")
     if word not in written:
         return f"no hierarchy '{word}'.{nearest(word, written)}"
     form = written[word]
-    if ":" in form and "[" not in form and not argument:
+    if ":" in form and not argument:
         return f"hierarchy '{word}' needs an argument: it is written '{form}'"
-    return f"hierarchy '{word}' takes no argument" if colon and ":" not in form else None
+    return f"hierarchy '{word}' takes no argument" if colon and ":" not in form and word not in MAY_TAKE else None
