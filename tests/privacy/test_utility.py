@@ -204,9 +204,16 @@ def test_numbers_and_dates_are_drawn_by_round_ranges_and_texts_not_at_all(tmp_pa
 
 
 def test_a_run_records_what_is_left_and_no_value_of_a_record(tmp_path: Path) -> None:
-    run = Run.open(load(hospital.policy(hospital.build(tmp_path / "hospital"))))
+    file = hospital.policy(hospital.build(tmp_path / "hospital"))
+    text = file.read_text().replace("sex: quasi flat", "sex: sensitive").replace("suppression: 0.2", 'suppression: 0.2, l: ["sex:2"]')
+    file.write_text(text)
+    run = Run.open(load(file))
     pipeline.to_review(run)
     validated = run.record.get("validate") or {}
+    attacked = validated["risk"]["patient"]["attacks"]["sex"]
+    assert attacked["told"] == 0, "each class has two sexes"
+    assert attacked["knowing"][1]["certain"] == 1, "who can rule out the one knows the other"
+    assert 0 < attacked["minimality"]["candidates"] <= 1
     assert set(validated["utility"]) == set(run.policy.tables)
     left = validated["utility"]["patient"]
     generalized = run.record.get("generalize", "patient") or {}
