@@ -163,7 +163,7 @@ def test_the_search_finds_columns_by_keyboard_and_says_how_many(store: Path, bro
     page.get_by_role("searchbox").focus()
     page.keyboard.type("HEART visits")
     assert page.get_by_role("status").inner_text() == "1 of 2 datasets"
-    assert page.get_by_role("heading", level=2).all_inner_texts() == ["Cardiology <visits> & labs available"]
+    assert page.locator(".sets > li:visible h2 a").all_inner_texts() == ["Cardiology <visits> & labs"]
     page.keyboard.press("Control+A")
     page.keyboard.type("birth icu")
     assert page.locator(".hits > li:visible").all_inner_texts() == ["patient.born Date of birth"]
