@@ -17,6 +17,7 @@ from anonymize.exploring import explore_command
 from anonymize.generalizing import generalize_command
 from anonymize.measuring import risk_command
 from anonymize.shelf import datasets_command, verify_command
+from anonymize.taking_back.command import retract_command
 from anonymize.texts import explain_command, find_phi_command, scrub_command
 from anonymize.trail.command import audit_command
 
@@ -158,6 +159,7 @@ def runs_command(policy_file: Path) -> None:
 
 for command in (audit_text_command, explore_command, generalize_command, risk_command, find_phi_command, scrub_command, explain_command):
     cli.add_command(command)
+cli.add_command(retract_command)
 cli.add_command(audit_command)
 cli.add_command(audit_command, "trail")
 for command in (datasets_command, verify_command):

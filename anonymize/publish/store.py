@@ -106,9 +106,9 @@ class Store:
         return [name for name in names if self.manifest(dataset, name) is not None]
 
     def newest(self, dataset: str) -> str | None:
-        """The version of the newest run, whether or not the pointer names it yet."""
+        """The version of the newest run, whether or not the pointer names it yet; not one that is being taken back."""
         names = reversed(self.backend.folders(f"{dataset}/versions"))
-        return next((name for name in names if self.manifest(dataset, name) is not None), None)
+        return next((n for n in names if self.manifest(dataset, n) is not None and self.tombstone(dataset, n) is None), None)
 
     def latest(self, dataset: str) -> str | None:
         """The version that the pointer names (the newest one, where the pointer was cut off); None where nothing was published."""
@@ -184,12 +184,33 @@ class Store:
         for path in set(self.backend.files(folder)) - {file.path for file in manifest.files()} - {MANIFEST}:
             self.backend.delete_file(f"{folder}/{path}")
 
+    def bury(self, tombstone: Tombstone) -> None:
+        """Take a version out: its tombstone, then `latest` to what is left, then its manifest, with which it ceases to exist, then its files.
+        Whoever opens the dataset meanwhile gets a whole version. May be called again after any end of it; a tombstone that stands stays.
+        """
+        folder = folder_of(tombstone.dataset, tombstone.version)
+        if self.tombstone(tombstone.dataset, tombstone.version) is None:
+            self.backend.put_bytes(f"{folder}/{TOMBSTONE}", tombstone.model_dump_json(indent=1).encode() + b"\n")
+        self.settle(tombstone.dataset)
+        self.backend.delete_file(f"{folder}/{MANIFEST}")
+        for path in self.backend.files(folder):
+            if path != TOMBSTONE:
+                self.backend.delete_file(f"{folder}/{path}")
+
+    def buried(self, dataset: str) -> list[Tombstone]:
+        """The tombstones of a dataset, oldest version first."""
+        found = (self.tombstone(dataset, name) for name in self.backend.folders(f"{dataset}/versions") if NAME.fullmatch(name))
+        return [one for one in found if one is not None]
+
     def settle(self, dataset: str) -> None:
         """Let `latest` name the version of the newest run. Read again after writing: of publishers at the same time the last one to look
         sees all manifests, so the pointer ends right."""
         for _ in range(10):
             newest = self.newest(dataset)
-            if newest is None or _pointed(self.backend.read_bytes(f"{dataset}/{LATEST}")) == newest:
+            if newest is None:  # the last version was taken back
+                self.backend.delete_file(f"{dataset}/{LATEST}")
+                return
+            if _pointed(self.backend.read_bytes(f"{dataset}/{LATEST}")) == newest:
                 return
             data = json.dumps({"dataset": dataset, "version": newest, "manifest": f"versions/{newest}/{MANIFEST}"})
             self.backend.put_bytes(f"{dataset}/{LATEST}", data.encode() + b"\n")
