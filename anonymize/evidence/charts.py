@@ -131,9 +131,9 @@ def class_sizes(risk: TableRisk, k: int) -> Drawing:
 
 
 ATTACKERS = {
-    "highest": "Prosecutor: knows that she is in it; worst class",
+    "highest": "Prosecutor: knows the person is in it; worst class",
     "average": "Prosecutor; on the average",
-    "journalist": "Journalist: does not know; worst class",
+    "journalist": "Journalist: does not know it; worst class",
     "marketer": "Marketer: matches everybody",
 }
 """The figures that are held against the threshold, in words. Source: El Emam (2013)."""

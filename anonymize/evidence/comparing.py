@@ -65,8 +65,9 @@ def compare(new: Evidence, old: Evidence | None) -> Comparison:
         rows=tuple(_figures({t.name: t.rows for t in new.tables}, {t.name: t.rows for t in old.tables})),
         subjects=tuple(_figures(_subjects(new), _subjects(old))),
         risk=tuple(_figures(_risk(new), _risk(old), share=True, higher_is_worse=True)),
-        text=tuple(_figures(_findings(new), _findings(old))),
-        held_back=tuple(_figures(_held(new), _held(old), higher_is_worse=True)),
+        utility=tuple(_figures(_utility(new), _utility(old), share=True, higher_is_worse=False)),
+        text=tuple(_figures(_findings(new), _findings(old), lacking=0)),
+        held_back=tuple(_figures(_held(new), _held(old), lacking=0)),
     )
 
 
@@ -100,11 +101,17 @@ def _mapping(now: Mapping[str, str], before: Mapping[str, str]) -> Iterable[Chan
 
 
 def _figures(
-    now: Mapping[str, float], before: Mapping[str, float], *, share: bool = False, higher_is_worse: bool | None = None
+    now: Mapping[str, float],
+    before: Mapping[str, float],
+    *,
+    share: bool = False,
+    higher_is_worse: bool | None = None,
+    lacking: float | None = None,
 ) -> Iterable[Figure]:
-    """Every figure that either release has, in the order of the new one; those that did not move are among them."""
+    """Every figure that either release has, in the order of the new one; those that did not move are among them. lacking: what one that is
+    not there stands for."""
     for what in [*now, *(key for key in before if key not in now)]:
-        a, b = before.get(what), now.get(what)
+        a, b = before.get(what, lacking), now.get(what, lacking)
         moved = a is not None and b is not None and a != b
         worse = (b > a) == higher_is_worse if moved and higher_is_worse is not None and a is not None and b is not None else None
         yield Figure(what=what, before=a, now=b, share=share, worse=worse)
@@ -127,6 +134,17 @@ RISKS = {
 
 def _risk(evidence: Evidence) -> dict[str, float]:
     return {f"{one.table}: {words}": getattr(one, name) for one in evidence.risk for name, words in RISKS.items()}
+
+
+def _utility(evidence: Evidence) -> dict[str, float]:
+    """What is kept: of the quasi-identifiers together, and of each column that has a hierarchy."""
+    found: dict[str, float] = {}
+    for table, one in evidence.utility.items():
+        for name, words in (("granularity", "precision kept"), ("information", "information kept")):
+            if one.get(name) is not None:
+                found[f"{table}: {words}"] = one[name]
+        found |= {f"{table}.{name}: precision kept": 1 - c["loss"] for name, c in one["columns"].items() if c.get("loss") is not None}
+    return {what: round(value, 6) for what, value in found.items()}
 
 
 def _findings(evidence: Evidence) -> dict[str, float]:

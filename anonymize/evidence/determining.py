@@ -75,8 +75,8 @@ def results(e: Evidence) -> list[str]:
     said = [f"Gate {gate.gate}: {'passed' if gate.passed else 'FAILED'}; {gate.words}." for gate in e.gates]
     for one in e.risk:
         said.append(
-            f"{one.table}: {number(one.subjects)} people in {number(one.classes)} classes. Chance of being found: at most "
-            f"{percent(one.highest)} and {percent(one.average)} on the average for the prosecutor, at most {percent(one.journalist)} for the journalist, "
+            f"{one.table}: {number(one.subjects)} people in {number(one.classes)} classes. Chance of being found: at most {percent(one.highest)}"
+            f" and {percent(one.average)} on the average for the prosecutor, at most {percent(one.journalist)} for the journalist, "
             f"{percent(one.marketer)} for the marketer; threshold {percent(one.threshold)}. Alone in their class: {percent(one.unique)}."
         )
     if e.text.audit:

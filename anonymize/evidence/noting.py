@@ -128,5 +128,5 @@ def _differences(c: Comparison) -> Iterator[Note]:
 def _papers(e: Evidence) -> Iterator[Note]:
     lacking = [name for name in ("recipient", "purpose") if not getattr(e, name)]
     if lacking and e.profile == "hipaa-expert-determination":
-        words = f"The policy names no {' and no '.join(lacking)} of the release (`release:`), and an expert's determination is about both."
+        words = f"The policy names no {' and no '.join(lacking)} of the release, and an expert's determination is about both."
         yield Note(weight="look", words=words, section="files")

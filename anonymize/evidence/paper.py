@@ -21,7 +21,8 @@ from anonymize.evidence.noting import Note, notes
 from anonymize.evidence.wording import number
 
 FONT = "DejaVu Sans Condensed"
-INK, SOFT, GRID, PALE = (PAINTS[name] for name in ("ink", "soft", "grid", "pale"))
+INK, SOFT, GRID = (PAINTS[name] for name in ("ink", "soft", "grid"))
+CARD = (244, 246, 249)
 GOOD, WARN, BAD = (PAINTS[name] for name in ("good", "warn", "bad"))
 MARGIN, BODY, SMALL = 18.0, 9.5, 8.0
 _PICTURE, _GAP = 83.0, 8.0
@@ -59,6 +60,7 @@ class Paper(FPDF):
         self.set_subject("Methods and results of the de-identification of a release (45 CFR 164.514(b)(1)(ii))")
         self.set_creator(f"anonymize {evidence.code_version}")
         self.set_margins(MARGIN, 16, MARGIN)
+        self.c_margin = 0.0
         self.set_auto_page_break(True, 18)
         self.set_section_title_styles(
             TextStyle(FONT, "B", 14, INK, t_margin=7, b_margin=2), TextStyle(FONT, "B", 10.5, INK, t_margin=4, b_margin=1)
@@ -96,6 +98,7 @@ class Paper(FPDF):
         self.set_text_color(*INK)
         self.set_draw_color(*GRID)
         self.set_line_width(0.2)
+        self.set_fill_color(255, 255, 255)
         aligned = ["RIGHT" if word.startswith("#") else "LEFT" for word in head]
         heads = FontFace(emphasis="BOLD", color=SOFT)
         with self.table(
@@ -129,9 +132,9 @@ class Paper(FPDF):
                 self.image(BytesIO(drawing.svg_on_paper(FONT)), x, top + 6, _PICTURE, title=drawing.title, alt_text=drawing.told)
             self.set_xy(self.l_margin, top + tall + 2)
 
-    def section(self, name: str, level: int = 0) -> None:
-        """A heading that stands in the outline."""
-        self.room(24 if level == 0 else 16)
+    def section(self, name: str, level: int = 0, *, room: float = 0.0) -> None:
+        """A heading that stands in the outline, on one page with what follows. room: of that, in millimetres."""
+        self.room(max(room, 10) + (14 if level == 0 else 9))
         self.start_section(name, level)
         self.ln(0.5)
 
@@ -166,8 +169,9 @@ def _opening(paper: Paper, e: Evidence, c: Comparison) -> None:
     with paper.panel(GOOD if e.passed else BAD):
         said = f"✓ Passed: all {len(e.gates)} gates" if e.passed else f"✗ Stopped: {len(e.failed)} of {len(e.gates)} gates failed"
         paper.words(said if e.gates else "Not judged", size=13, bold=True, paint=GOOD if e.passed else BAD)
-        figures = [f"{tile.name}: {tile.figure}{f' ({tile.beside})' if tile.beside else ''}" for tile in views.tiles(e, c)]
-        paper.words("; ".join(figures) + ".")
+        looks = sum(note.weight == "look" for note in notes(e, c))
+        paper.words(f"{looks} {'thing' if looks == 1 else 'things'} to look at.")
+    _tiles(paper, views.tiles(e, c))
     paper.words(determining.WHAT_THIS_IS, size=SMALL + 0.5, paint=SOFT)
     paper.section("Data, recipient and purpose")
     for name, words in determining.about(e):
@@ -175,6 +179,26 @@ def _opening(paper: Paper, e: Evidence, c: Comparison) -> None:
     paper.section("What to know")
     for note in notes(e, c):
         _note(paper, note)
+
+
+def _tiles(paper: Paper, tiles: Sequence[views.Tile]) -> None:
+    """The figures of the summary, four a row."""
+    wide, tall = (paper.epw - 3 * 3) / 4, 17.0
+    for place, tile in enumerate(tiles):
+        column = place % 4
+        if column == 0:
+            paper.room(tall + 3)
+        top = paper.y
+        x = paper.l_margin + column * (wide + 3)
+        paper.set_fill_color(*CARD)
+        paper.rect(x, top, wide, tall, style="F")
+        lines = ((tile.name, 2.0, SMALL, "", SOFT), (tile.figure, 5.6, 14, "B", INK), (tile.beside, 12.0, 7, "", SOFT))
+        for words, down, size, style, paint in lines:
+            paper.set_font(FONT, style, size)
+            paper.set_text_color(*paint)
+            paper.set_xy(x + 2.5, top + down)
+            paper.cell(wide - 4, size * 0.42, words)
+        paper.set_xy(paper.l_margin, top + (tall + 3 if column == 3 or place == len(tiles) - 1 else 0))
 
 
 def _said(paper: Paper, name: str, words: str) -> None:
@@ -195,7 +219,7 @@ def _note(paper: Paper, note: Note) -> None:
 
 
 def _signatures(paper: Paper, signatures: Sequence[Signature]) -> None:
-    paper.section("Signatures")
+    paper.section("Signatures", room=46 + 24 * len(signatures))
     if not signatures:
         paper.words("Nobody has decided on this release yet.")
     for one in signatures:
@@ -223,7 +247,7 @@ def _results(paper: Paper, e: Evidence) -> None:
     paper.points(determining.results(e))
     for one in e.risk:
         view = views.risk_view(one, e.privacy.k)
-        paper.section(f"Risk of {one.table}", 1)
+        paper.section(f"Risk of {one.table}", 1, room=50)
         paper.pictures([drawing for drawing in (view["sizes"], view["attackers"]) if drawing])
         paper.rows(["Attacker", "#Chance", "#Threshold", "Verdict"], view["chances"], (84, 30, 30, 30))
         if view["told"]:
@@ -235,7 +259,7 @@ def _results(paper: Paper, e: Evidence) -> None:
         head = ["Table", "#Read", "#Goes out", "#Suppressed", "#Person not published", "#Quarantined", "Why"]
         paper.rows(head, views.rows_held(e), (28, 18, 20, 22, 24, 24, 38))
     if e.text.columns:
-        paper.section("Free text", 1)
+        paper.section("Free text", 1, room=100)
         drawings = [charts.findings(e)] if e.text.findings else []
         paper.pictures([*drawings, *([charts.interval(e.text.audit)] if e.text.audit else [])])
 
@@ -244,12 +268,13 @@ def _utility(paper: Paper, e: Evidence) -> None:
     if not e.utility:
         return
     paper.section("Utility")
-    for table, utility in e.utility.items():
-        view = views.utility_view(table, utility)
-        if view["losses"] is None and not view["first"]:
+    head = ["Table", "#Rows left", "#People left", "#Precision kept", "#Information kept"]
+    paper.rows(head, views.utility_rows(e), (46, 36, 36, 28, 28))
+    for table in views.utility_order(e):
+        view = views.utility_view(table, e.utility[table])
+        if not view["coarser"]:
             continue
-        paper.section(table, 1)
-        paper.words(view["said"])
+        paper.section(f"{table}: what making it coarser cost", 1, room=50)
         paper.pictures([*([view["losses"]] if view["losses"] else []), *view["first"]])
 
 
@@ -273,6 +298,9 @@ def _differences(paper: Paper, c: Comparison) -> None:
             paper.rows(["Where", "Change", "Before", "Now"], views.changed_rows(changed), (50, 20, 52, 52))
         else:
             paper.words(f"{caption}: nothing changed.")
+    paper.section("Rows and people", 1)
+    head = ["Table", "#Rows, last", "#Now", "#Change", "#People, last", "#Now", "#Change"]
+    paper.rows(head, views.sizes_rows(c), (48, 22, 20, 21, 22, 20, 21))
     for caption, _, moved in views.figure_tables(c):
         if moved:
             paper.section(caption, 1)

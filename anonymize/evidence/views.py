@@ -32,11 +32,11 @@ def tiles(e: Evidence, c: Comparison) -> list[Tile]:
     found = [
         Tile(name="People", figure=number(e.subjects), beside=_since(c.subjects, max)),
         Tile(name="Rows", figure=number(e.rows), beside=_since(c.rows, sum)),
-        Tile(name="Smallest class", figure=_or_none(e.privacy.reached), beside=f"asked: {e.privacy.k} people or more"),
+        Tile(name="Smallest class", figure=_or_none(e.privacy.reached), beside=f"people; asked: {e.privacy.k}"),
     ]
     if e.risk:
         worst = max(e.risk, key=lambda one: one.highest)
-        found.append(Tile(name="Highest chance to be found", figure=percent(worst.highest), beside=f"threshold {percent(worst.threshold)}"))
+        found.append(Tile(name="Highest risk", figure=percent(worst.highest), beside=f"threshold {percent(worst.threshold)}"))
     about = [held for held in e.held_back.by_table if held.rows_in and held.suppressed]
     if e.held_back.by_table and not e.privacy.sampled:
         worst_held = max((held.suppressed / held.rows_in for held in about), default=0.0)
@@ -46,7 +46,7 @@ def tiles(e: Evidence, c: Comparison) -> list[Tile]:
         found.append(Tile(name="Precision kept", figure=percent(min(kept)), beside="of the quasi-identifiers"))
     if e.text.columns:
         audit = e.text.audit
-        recall = percent(audit.recall) if audit else "not known"
+        recall = percent(audit.recall) if audit else "unknown"
         found.append(
             Tile(name="Recall in text", figure=recall, beside=f"{percent(audit.recall_low)} or more" if audit else "no note is labelled")
         )
@@ -152,6 +152,20 @@ def joined(e: Evidence) -> str:
 # ---------------------------------------------------------------------------------------------------------------------------- utility
 
 
+def utility_rows(e: Evidence) -> list[Row]:
+    """A row a table: rows left, people left, precision and information kept."""
+    found = []
+    for table, one in e.utility.items():
+        rows, people = (f"{number(one[f'{what}_after'])} of {number(one[f'{what}_before'])}" for what in ("rows", "subjects"))
+        found.append([table, rows, people, _share(one.get("granularity")), _share(one.get("information"))])
+    return found
+
+
+def utility_order(e: Evidence) -> list[str]:
+    """The tables that were made coarser, first."""
+    return sorted(e.utility, key=lambda table: e.utility[table].get("granularity") is None)
+
+
 def utility_view(table: str, utility: Mapping[str, Any]) -> dict[str, Any]:
     """The pictures and tables of one table's utility."""
     columns = utility["columns"]
@@ -162,14 +176,9 @@ def utility_view(table: str, utility: Mapping[str, Any]) -> dict[str, Any]:
     for name in order:
         if columns[name]["histogram"] and columns[name]["histogram"]["bars"]:
             drawn.append(charts.before_after(name, columns[name]["histogram"], utility))
-    said = f"{number(utility['rows_after'])} of {number(utility['rows_before'])} rows and {number(utility['subjects_after'])} of "
-    said += f"{number(utility['subjects_before'])} people are left."
-    if utility.get("granularity") is not None:
-        said += f" The quasi-identifiers keep {percent(utility['granularity'])} of their precision"
-        said += f" and {percent(utility['information'])} of their information." if utility.get("information") is not None else "."
     return {
         "table": table,
-        "said": said,
+        "coarser": utility.get("granularity") is not None,
         "losses": charts.losses(table, utility),
         "first": drawn[:SHOWN_AT_ONCE],
         "rest": drawn[SHOWN_AT_ONCE:],
@@ -232,6 +241,21 @@ def changed_rows(found: Iterable[Changed]) -> list[Row]:
     return [[one.what, signs[one.change], one.before or NONE, one.now or NONE] for one in found]
 
 
+def sizes_rows(c: Comparison) -> list[Row]:
+    """A row a table: rows then and now and their change, people then and now and their change."""
+    people = {one.what: one for one in c.subjects}
+    rows = []
+    for one in c.rows:
+        who = people.get(one.what)
+        rows.append([one.what, *_moved(one), *(_moved(who) if who else [NONE] * 3)])
+    return rows
+
+
+def _moved(one: Figure) -> Row:
+    then, now = (NONE if value is None else number(value) for value in (one.before, one.now))
+    return [then, now, "new" if one.before is None else "gone" if one.now is None else signed(one.difference or 0)]
+
+
 def figure_rows(found: Iterable[Figure]) -> list[Row]:
     """What, last, now, change, verdict; only of those that moved."""
     rows = []
@@ -244,9 +268,9 @@ def figure_rows(found: Iterable[Figure]) -> list[Row]:
 
 
 def figure_tables(c: Comparison) -> list[tuple[str, tuple[Figure, ...], list[Figure]]]:
-    """Caption, all figures, and those that moved."""
-    named = {"Rows": c.rows, "People": c.subjects, "Held back": c.held_back, "Risk": c.risk, "Utility": c.utility, "Findings in text": c.text}
-    return [(caption, figures, [one for one in figures if one.before != one.now]) for caption, figures in named.items()]
+    """Caption, all figures, and those that moved; of rows and people `sizes_rows` tells."""
+    named = {"Risk": c.risk, "Utility": c.utility, "Held back": c.held_back, "Findings in text": c.text}
+    return [(caption, figures, [one for one in figures if one.before != one.now]) for caption, figures in named.items() if figures]
 
 
 # ------------------------------------------------------------------------------------------------------------------------------ files
