@@ -16,6 +16,7 @@ from anonymize.errors import AnonymizeError, without_values
 from anonymize.exploring import explore_command
 from anonymize.generalizing import generalize_command
 from anonymize.measuring import risk_command
+from anonymize.reporting import report_command
 from anonymize.shelf import datasets_command, verify_command
 from anonymize.taking_back.command import retract_command
 from anonymize.texts import explain_command, find_phi_command, scrub_command
@@ -160,6 +161,7 @@ def runs_command(policy_file: Path) -> None:
 for command in (audit_text_command, explore_command, generalize_command, risk_command, find_phi_command, scrub_command, explain_command):
     cli.add_command(command)
 cli.add_command(retract_command)
+cli.add_command(report_command)
 cli.add_command(audit_command)
 cli.add_command(audit_command, "trail")
 for command in (datasets_command, verify_command):

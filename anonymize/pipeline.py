@@ -548,7 +548,8 @@ def _publish(run: Run) -> Counts:
     if decision is not None:
         _decided(run, decision)  # where the one who decided was killed between the two
     trail.record(run.policy, "publishing", run=run.id, once=True)
-    release = publish_release(run.folder("stage"), releasing.store_uri(run.policy), releasing.facts(run), decision)
+    facts, signed = releasing.facts(run), evidence.documents(run)
+    release = publish_release(run.folder("stage"), releasing.store_uri(run.policy), facts, decision, signed=signed)
     files = {file.path: file.sha256 for file in release.manifest.files()}
     manifest = hashlib.sha256(release.manifest.to_bytes()).hexdigest()
     content = release.manifest.content_sha256

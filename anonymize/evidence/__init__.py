@@ -4,6 +4,7 @@ from anonymize.evidence import render, report
 from anonymize.evidence.comparing import Comparison, compare
 from anonymize.evidence.gathering import DOCUMENT, gather, gather_before, gather_published, keep, of_record, signatures, signatures_of
 from anonymize.evidence.model import Evidence, Signature
+from anonymize.evidence.report import of_run as documents
 
 __all__ = [
     "DOCUMENT",
@@ -11,6 +12,7 @@ __all__ = [
     "Evidence",
     "Signature",
     "compare",
+    "documents",
     "gather",
     "gather_before",
     "gather_published",

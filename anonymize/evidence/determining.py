@@ -22,6 +22,13 @@ WHAT_THIS_IS = (
 NOT_SAID = "not stated in the policy"
 
 
+def unsigned(e: Evidence) -> str:
+    """Where nobody has signed."""
+    if e.policy.get("review.required") == "no":
+        return "The policy asks for no review of this dataset's releases, so nobody decided on this one."
+    return "Nobody has decided on this release yet."
+
+
 def about(e: Evidence) -> list[tuple[str, str]]:
     """Data, recipient and purpose."""
     tables = ", ".join(f"{t.name} ({number(t.rows)} rows)" for t in e.tables)

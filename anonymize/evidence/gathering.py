@@ -117,8 +117,16 @@ def gather_published(store: Store | str | Path, dataset: str, version: str = "la
     found = (store if isinstance(store, Store) else Store(store)).open(dataset, version)
     data = found.backend.read_bytes(f"{folder_of(dataset, found.manifest.version)}/{DOCUMENT}")
     record = Record(records / found.manifest.run) if records is not None else None
-    evidence = _of_manifest(found.manifest, record) if data is None else Evidence.from_json(data)
+    evidence = _read(data) or _of_manifest(found.manifest, record)
     return evidence if record is None else _with_what_came_since(evidence, record)
+
+
+def _read(data: bytes | None) -> Evidence | None:
+    """Evidence as it was published; None where there is none, or none that this program understands."""
+    try:
+        return Evidence.from_json(data) if data is not None else None
+    except ValueError:
+        return None
 
 
 def gather_before(run: Run) -> Evidence | None:
@@ -137,16 +145,22 @@ def before_version(store: Store, dataset: str, version: str) -> str | None:
 def signatures(run: Run) -> tuple[Signature, ...]:
     """Who has decided so far on a release that waits: what stands in the run's workspace."""
     decision = reviewing.read_decision(run.folder("review"))
-    return () if decision is None else (_signature(decision.fact(), approve=decision.approve),)
+    return () if decision is None else _signatures(decision.fact(), approve=decision.approve)
 
 
 def signatures_of(manifest: Manifest) -> tuple[Signature, ...]:
     """Who let a published version out."""
-    return () if manifest.decision is None else (_signature(manifest.decision, approve=True),)
+    return () if manifest.decision is None else _signatures(manifest.decision, approve=True)
 
 
-def _signature(fact: DecisionFact, *, approve: bool) -> Signature:
-    return Signature(steward=fact.steward, approve=approve, reason=fact.reason, at=fact.at, files=dict(sorted(fact.files.items())))
+def _signatures(fact: DecisionFact, *, approve: bool) -> tuple[Signature, ...]:
+    """One steward's or two, each about the same files."""
+    files = dict(sorted(fact.files.items()))
+    return tuple(
+        Signature(steward=one.steward, approve=approve, reason=one.reason, at=one.at, files=files)
+        for one in (fact, fact.second)
+        if one is not None
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------------------- the parts
@@ -259,8 +273,9 @@ def _timings(record: Record) -> tuple[Timing, ...]:
 
 
 def _of_manifest(manifest: Manifest, record: Record | None) -> Evidence:
-    """What a manifest alone says; with the run's record also the risk."""
-    judged: Counts = (record.get("validate") if record is not None else None) or {}
+    """What a manifest alone says; with the record of the run that made exactly this version also the risk."""
+    same = record is not None and (record.get("request") or {}).get("version") == manifest.version
+    judged: Counts = (record.get("validate") if record is not None and same else None) or {}
     return Evidence(
         **{name: getattr(manifest, name) for name in _SAID_BY_MANIFEST},
         started=manifest.created,

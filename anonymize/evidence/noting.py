@@ -19,6 +19,8 @@ NEAR = 0.8
 """Of a budget: so much of it used is worth a look."""
 FINE_RECALL = 0.99
 """A lower bound of the recall in text under which somebody should look."""
+ALL_LOST = 0.995
+"""A column that lost so much of its precision says nothing any more."""
 MOVED = 0.2
 """A relative change of rows since the last release that is worth a look."""
 
@@ -33,7 +35,15 @@ class Note(Stated):
 
 def notes(evidence: Evidence, comparison: Comparison) -> list[Note]:
     """What to know of a release, what stops it first, then what to look at, then what is well."""
-    found = [*_gates(evidence), *_risk(evidence), *_held(evidence), *_text(evidence), *_differences(comparison), *_papers(evidence)]
+    found = [
+        *_gates(evidence),
+        *_risk(evidence),
+        *_held(evidence),
+        *_lost(evidence),
+        *_text(evidence),
+        *_differences(comparison),
+        *_papers(evidence),
+    ]
     order = {"stop": 0, "look": 1, "good": 2}
     return sorted(found, key=lambda note: order[note.weight])
 
@@ -68,6 +78,13 @@ def _risk_of(one: TableRisk) -> Iterator[Note]:
         if share >= TOLD_TO_MANY:
             words = f"{one.table}.{column} is told of {percent(share)} of the people by their class alone: all in it have the same value."
             yield Note(weight="look", words=words, section="risk")
+
+
+def _lost(e: Evidence) -> Iterator[Note]:
+    gone = [f"{table}.{name}" for table, one in e.utility.items() for name, c in one["columns"].items() if (c.get("loss") or 0) >= ALL_LOST]
+    if gone:
+        words = f"Nothing is left of {', '.join(gone)}: made so coarse that all values are alike."
+        yield Note(weight="look", words=words, section="utility")
 
 
 def _held(e: Evidence) -> Iterator[Note]:

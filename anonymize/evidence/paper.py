@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC
 from io import BytesIO
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from anonymize.evidence.comparing import Comparison
 from anonymize.evidence.drawing import PAINTS, Drawing
 from anonymize.evidence.model import Evidence, Signature
 from anonymize.evidence.noting import Note, notes
+from anonymize.evidence.render import templates
 from anonymize.evidence.wording import number
 
 FONT = "DejaVu Sans Condensed"
@@ -34,13 +36,13 @@ def pdf(evidence: Evidence, comparison: Comparison, signatures: Sequence[Signatu
     """The report as PDF; the same bytes for the same input."""
     paper = Paper(evidence)
     _opening(paper, evidence, comparison)
-    _signatures(paper, signatures)
+    _signatures(paper, evidence, signatures)
     _method(paper, evidence)
     _results(paper, evidence)
     _utility(paper, evidence)
     _residual(paper, evidence)
     _differences(paper, comparison)
-    _appendix(paper, evidence)
+    _appendix(paper, evidence, signatures)
     return bytes(paper.output())
 
 
@@ -54,11 +56,14 @@ class Paper(FPDF):
         fonts = Path(__file__).parent / "fonts"
         self.add_font(FONT, "", fonts / "DejaVuSansCondensed.ttf")
         self.add_font(FONT, "B", fonts / "DejaVuSansCondensed-Bold.ttf")
-        self.set_creation_date(evidence.started)
+        self.set_creation_date(evidence.started.astimezone(UTC))
         self.set_lang("en")
         self.set_title(f"{evidence.title or evidence.dataset}: report of the release {evidence.version}")
         self.set_subject("Methods and results of the de-identification of a release (45 CFR 164.514(b)(1)(ii))")
         self.set_creator(f"anonymize {evidence.code_version}")
+        # As fpdf2 would write it, but for the hour of writing: the same input gives the same bytes.
+        at = evidence.started.astimezone(UTC).isoformat(timespec="seconds")
+        self.set_xmp_metadata(templates().get_template("xmp.xml.j2").render(paper=self, at=at))
         self.set_margins(MARGIN, 16, MARGIN)
         self.c_margin = 0.0
         self.set_auto_page_break(True, 18)
@@ -109,6 +114,7 @@ class Paper(FPDF):
             padding=(0.8, 1.2, 0.8, 0),
             headings_style=heads,
             v_align="TOP",
+            gutter_width=2.5,
         ) as table:
             for line in [[word.removeprefix("#") for word in head], *rows]:
                 row = table.row()
@@ -218,15 +224,15 @@ def _note(paper: Paper, note: Note) -> None:
     paper.words(note.words, indent=20)
 
 
-def _signatures(paper: Paper, signatures: Sequence[Signature]) -> None:
+def _signatures(paper: Paper, e: Evidence, signatures: Sequence[Signature]) -> None:
     paper.section("Signatures", room=46 + 24 * len(signatures))
     if not signatures:
-        paper.words("Nobody has decided on this release yet.")
+        paper.words(determining.unsigned(e))
     for one in signatures:
         with paper.panel(GOOD if one.approve else BAD):
             paper.words(f"{'✓' if one.approve else '✗'} {one.steward} {'approved' if one.approve else 'rejected'} it", size=11, bold=True)
             paper.words(f"{views.moment(one.at)}: {one.reason}")
-            paper.words(f"The decision is about {len(one.files)} files, by their SHA-256; they are listed at the end.", size=SMALL, paint=SOFT)
+            paper.words(f"About {len(one.files)} files, all together SHA-256 {one.sha256}", size=SMALL, paint=SOFT)
     paper.words("Expert's determination, 45 CFR 164.514(b)(1)(i), where one is made:", size=SMALL + 0.5)
     for line in ("Name and qualification", "Valid until", "Place, date, signature"):
         paper.room(12)
@@ -307,7 +313,7 @@ def _differences(paper: Paper, c: Comparison) -> None:
             paper.rows(["What", "#Last", "#Now", "#Change", "Verdict"], views.figure_rows(moved), (74, 25, 25, 28, 22))
 
 
-def _appendix(paper: Paper, e: Evidence) -> None:
+def _appendix(paper: Paper, e: Evidence, signatures: Sequence[Signature]) -> None:
     paper.section("What goes out, column by column")
     for table in e.tables:
         paper.section(f"{table.name}: {number(table.rows)} rows", 1)
@@ -322,4 +328,8 @@ def _appendix(paper: Paper, e: Evidence) -> None:
     paper.section("Files and provenance")
     for name, words in views.provenance(e):
         _said(paper, name, words)
-    paper.rows(["File", "#Rows", "SHA-256"], [[row[0], row[1], row[3]] for row in views.file_rows(e)], (60, 18, 96), size=7)
+    if signatures:
+        paper.words("The files that were decided on", bold=True)
+        paper.rows(["File", "SHA-256"], [list(item) for item in signatures[0].files.items()], (74, 100), size=7)
+    else:
+        paper.rows(["File", "#Rows", "SHA-256"], [[row[0], row[1], row[3]] for row in views.file_rows(e)], (60, 16, 98), size=7)

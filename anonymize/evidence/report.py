@@ -6,19 +6,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from anonymize.evidence import determining, render
-from anonymize.evidence.comparing import Comparison
+from anonymize.evidence.comparing import Comparison, compare
+from anonymize.evidence.gathering import gather, gather_before, signatures
 from anonymize.evidence.model import Evidence, Signature
 from anonymize.evidence.paper import pdf
+from anonymize.run import Run
 
 HTML, PDF, EXPECTATIONS = "report.html", "report.pdf", "expectations.html"
 """The names of the files."""
 
-__all__ = ["EXPECTATIONS", "HTML", "PDF", "documents", "expectations", "html", "pdf"]
+__all__ = ["EXPECTATIONS", "HTML", "PDF", "documents", "expectations", "html", "of_run", "pdf"]
 
 
-def html(evidence: Evidence, comparison: Comparison, signatures: Sequence[Signature] = ()) -> str:
+def html(evidence: Evidence, comparison: Comparison, signed: Sequence[Signature] = ()) -> str:
     """The report as one self-contained HTML file: no script, nothing from a network."""
-    return render.templates().get_template("report.html.j2").render(_context(evidence, signatures), body=render.body(evidence, comparison))
+    return render.templates().get_template("report.html.j2").render(_context(evidence, signed), body=render.body(evidence, comparison))
 
 
 def expectations(evidence: Evidence) -> str:
@@ -30,20 +32,27 @@ def expectations(evidence: Evidence) -> str:
     return render.templates().get_template("expectations.html.j2").render(_context(evidence, ()) | render.context(evidence, Comparison()))
 
 
-def documents(evidence: Evidence, comparison: Comparison, signatures: Sequence[Signature] = ()) -> dict[str, bytes]:
+def documents(evidence: Evidence, comparison: Comparison, signed: Sequence[Signature] = ()) -> dict[str, bytes]:
     """All files of a report, by name."""
     return {
-        HTML: html(evidence, comparison, signatures).encode(),
-        PDF: pdf(evidence, comparison, signatures),
+        HTML: html(evidence, comparison, signed).encode(),
+        PDF: pdf(evidence, comparison, signed),
         EXPECTATIONS: expectations(evidence).encode(),
     }
 
 
-def _context(e: Evidence, signatures: Sequence[Signature]) -> dict[str, Any]:
+def of_run(run: Run) -> dict[str, bytes]:
+    """The files of a run's report, with whoever has signed until now; without times, so that a publish that is done again writes the same."""
+    evidence = gather(run).model_copy(update={"timings": ()})
+    return documents(evidence, compare(evidence, gather_before(run)), signatures(run))
+
+
+def _context(e: Evidence, signed: Sequence[Signature]) -> dict[str, Any]:
     return {
         "e": e,
         "style": render.style(),
-        "signatures": signatures,
+        "signatures": signed,
+        "unsigned": determining.unsigned(e),
         "what_this_is": determining.WHAT_THIS_IS,
         "about": determining.about(e),
         "principles": determining.principles(e),

@@ -154,10 +154,12 @@ class Manifest(Stated):
     decision: DecisionFact | None
     profile: str = ""
     notices: tuple[str, ...] = ()
+    signed: tuple[FileFact, ...] = ()
+    """Documents that hold the decision, so were written after it (`report.html`): in the manifest, and not in SHA256SUMS, which was signed."""
 
     def files(self) -> list[FileFact]:
         """Every file of the version but the manifest itself."""
-        return [*(file for table in self.tables for file in table.files), *self.documents]
+        return [*(file for table in self.tables for file in table.files), *self.documents, *self.signed]
 
     def table(self, name: str) -> TableFact:
         """One table. Raises KeyError(name)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from anonymize.publish.parquet import columns, hash_files
 from anonymize.publish.store import Store, folder_of
 
 DATA = "data"
+SIGNED = "signed"
 
 
 @dataclass(frozen=True)
@@ -133,18 +135,21 @@ def _with_files(facts: ReleaseFacts, data: list[FileFact]) -> tuple[TableFact, .
     )
 
 
-def publish(stage: Path, store_uri: str | Path, facts: ReleaseFacts, decision: review.Decision | None) -> Release:
+def publish(
+    stage: Path, store_uri: str | Path, facts: ReleaseFacts, decision: review.Decision | None, *, signed: Mapping[str, bytes] | None = None
+) -> Release:
     """Publish a stage folder: data first, the manifest last, then `latest` in one step, then the catalogue. May be called again after any end.
 
     stage: holds a folder of Parquet files a table and the documents that `prepare` wrote; decision: the steward's, on exactly these files
-    (None only where the policy asks for no review).
+    (None only where the policy asks for no review); signed: documents by name that hold the decision, so stand in no stage.
     Raises ReviewMissing where the decision does not cover the files as they are; StoreError where the store cannot be written, or holds
     this version from another run. Either way readers see what they saw before.
     """
     if decision is not None or facts.review_required:
         decision = review.require(decision, stage)
     store = Store(store_uri)
-    manifest = _manifest(hash_files(stage), facts, decision)
+    after = _after(stage, signed or {})
+    manifest = _manifest(hash_files(stage), facts, decision, tuple(hash_files(after)))
     there = store.manifest(manifest.dataset, manifest.version)
     if there is None:
         _write(store, stage, manifest)
@@ -159,11 +164,24 @@ def publish(stage: Path, store_uri: str | Path, facts: ReleaseFacts, decision: r
 def _write(store: Store, stage: Path, manifest: Manifest) -> None:
     store.begin(manifest.dataset, manifest.version, manifest.run)
     for file in manifest.files():
-        store.put(manifest.dataset, manifest.version, file, stage / file.path.removeprefix(f"{DATA}/"))
+        folder = stage.parent / SIGNED if file in manifest.signed else stage
+        store.put(manifest.dataset, manifest.version, file, folder / file.path.removeprefix(f"{DATA}/"))
     store.finish(manifest)
 
 
-def _manifest(files: list[FileFact], facts: ReleaseFacts, decision: review.Decision | None) -> Manifest:
+def _after(stage: Path, signed: Mapping[str, bytes]) -> Path:
+    """The folder beside the stage with the documents that hold the decision, as files."""
+    folder = stage.parent / SIGNED
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name, data in signed.items():
+        if (stage / name).exists() or Path(name).name != name:
+            raise StoreError(f"{name} is staged already, or no file's name; a document is written before the decision or after it")
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def _manifest(files: list[FileFact], facts: ReleaseFacts, decision: review.Decision | None, signed: tuple[FileFact, ...]) -> Manifest:
     data = _data_files(files)
     known = {table.name for table in facts.tables}
     strange = [file.path for file in files if file.path.endswith(".parquet") and file.path.partition("/")[0] not in known]
@@ -177,6 +195,7 @@ def _manifest(files: list[FileFact], facts: ReleaseFacts, decision: review.Decis
         tables=_with_files(facts, data),
         documents=tuple(file for file in files if not file.path.endswith(".parquet")),
         decision=decision.fact() if decision else None,
+        signed=signed,
         **{name: getattr(facts, name) for name in _COPIED},
     )
 
