@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def form() -> dict[str, Param]:
-    """What a steward fills in beside the choice. The desk sends also which files it has shown."""
+    """What a steward fills in beside the choice; which files are shown is filled in."""
     why = "Why you approve or reject; it stands in the release's manifest."
-    names = "Leave as it is: it names the files that you decide on. The steward's desk fills it in."
+    names = "Leave as it is: it names the files that you decide on."
     return {
         "reason": Param("", type="string", title="Reason", description=why),
         "shown": Param("", type="string", title="Files shown (SHA-256)", description=names),
@@ -61,6 +61,7 @@ class ReviewOperator(ApprovalOperator):
             if first is not None:
                 self.subject += f" {first.steward} has signed; another steward has to sign as well."
             self.body = page(run, asked)
+            self.params["shown"] = asked.sha256
         return super().execute(context)
 
     def validate_params_input(self, params_input: Mapping[str, Any]) -> None:
@@ -90,6 +91,8 @@ def page(run: Run, asked: ReviewRequest) -> str:
     return "\n".join(
         [
             f"Run `{run.id}` waits for a steward. Approve, and exactly the files below are published. Reject, and nothing leaves.",
+            "",
+            "The whole evidence, with the difference from the last release, stands on the desk: *Releases* in the navigation.",
             *_table(("gate", "verdict", "in words"), gates),
             *_table(("count", ""), [(name.replace("_", " "), value) for name, value in asked.facts.items()]),
             *_table(("table", "rows in", "quarantined", "PHI found", "suppressed", "held back", "rows out"), _ways(run)),

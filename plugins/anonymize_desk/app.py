@@ -32,6 +32,7 @@ from anonymize_desk.policies import policies
 from anonymize_desk.questions import Question, answer, dag_runs, question, wait_until_settled
 
 prefix = "/desk"
+MOST_ROWS = 200
 MOST_BYTES = 4_000_000
 """Of labels that are sent at once: a hundred times what the page sends."""
 KINDS = ("waiting", "published", "rejected", "failed", "under way")
@@ -93,8 +94,8 @@ def releases(request: Request, user: GetUserDep, state: Annotated[str, Query()] 
     found = rows(visible)
     shown = [row for row in found if state in ("", row.kind) and dataset in ("", row.dataset)]
     counts = {kind: sum(row.kind == kind for row in found) for kind in KINDS}
-    names = [policy.dataset for policy in visible]
-    return page("releases.html", request, user, rows=shown, total=len(found), counts=counts, names=names, state=state, dataset=dataset)
+    known = {"rows": shown[:MOST_ROWS], "more": len(shown[MOST_ROWS:]), "total": len(found), "counts": counts}
+    return page("releases.html", request, user, **known, names=[policy.dataset for policy in visible], state=state, dataset=dataset)
 
 
 @app.get("/static/{name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,58 @@ def test_a_file_that_differs_is_refused(stage: Path, desk: Path, change: object,
     change(stage)  # type: ignore[operator]
     with pytest.raises(ReviewMissing, match=words):
         review.require(decision, stage)
+
+
+# ----------------------------------------------------------------------------------------------------------------------- two stewards
+
+
+def sign(desk: Path, steward: str, *, approve: bool = True, **settings: str) -> review.Decision:
+    return review.decide(asked(desk), desk, approve=approve, steward=steward, reason=f"{steward} looked", stewards=2, **settings)  # type: ignore[arg-type]
+
+
+def test_where_two_are_asked_for_one_signature_publishes_nothing(stage: Path, desk: Path) -> None:
+    first = sign(desk, "A. Steward")
+    assert first.signatures == 1
+    with pytest.raises(ReviewMissing, match=r"A\. Steward approved this release, and the policy asks for two"):
+        review.require(first, stage, stewards=2)
+    both = sign(desk, "B. Other")
+    assert review.require(review.read_decision(desk), stage, stewards=2) == both
+    assert (both.signatures, both.steward, both.fact().second) == (2, "A. Steward", both.second)
+    assert both.second is not None
+    assert (both.second.steward, both.second.reason) == ("B. Other", "B. Other looked")
+
+
+@pytest.mark.parametrize("name", ["A. Steward", " a.  STEWARD "])
+def test_the_second_steward_is_not_the_first(desk: Path, name: str) -> None:
+    first = sign(desk, "A. Steward")
+    assert sign(desk, name) == first
+    assert review.read_decision(desk) == first
+
+
+@pytest.mark.parametrize("who", ["A. Steward", "B. Other"])
+def test_between_two_signatures_anyone_may_reject(stage: Path, desk: Path, who: str) -> None:
+    sign(desk, "A. Steward")
+    assert sign(desk, who, approve=False).signatures == 0
+    with pytest.raises(ReviewMissing, match="rejected this release"):
+        review.require(review.read_decision(desk), stage, stewards=2)
+    with pytest.raises(ReviewMissing, match="rejected this release already"):
+        sign(desk, "C. Third")
+
+
+def test_after_two_signatures_it_is_decided(desk: Path) -> None:
+    sign(desk, "A. Steward")
+    both = sign(desk, "B. Other")
+    assert sign(desk, "B. Other") == both
+    assert sign(desk, "A. Steward") == both
+    for who, approve in (("C. Third", True), ("B. Other", False)):
+        with pytest.raises(ReviewMissing, match="approved this release already"):
+            sign(desk, who, approve=approve)
+
+
+def test_a_decision_is_on_what_was_shown(stage: Path, desk: Path) -> None:
+    lines = sorted(f"{review.hash_file(path)}  {path.relative_to(stage).as_posix()}\n" for path in stage.rglob("*") if path.is_file())
+    shown = hashlib.sha256("".join(sorted(lines, key=lambda line: line.split("  ", 1)[1])).encode()).hexdigest()
+    with pytest.raises(ReviewMissing, match="not what waits now"):
+        sign(desk, "A. Steward", shown="0" * 64)
+    assert review.read_decision(desk) is None
+    assert sign(desk, "A. Steward", shown=shown).signatures == 1
