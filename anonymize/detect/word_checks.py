@@ -21,6 +21,7 @@ _STREETS = frozenset(lines("street-words")) | frozenset(
     "blvd pkwy hwy trl trail cir ter pl loop alley heights crossing landing meadow meadows view village vista terrace parkway".split()
 )
 _MEDICINE = regex.compile(rf"(?i)(?:{'|'.join(lines('eponym-heads'))}|network|guidelines?|association|trial|study|criteria|therapy|program)")
+_SHORT_WORDS = frozenset("am an as at be by do go he hr if in is it kg mg ml me mm my no of on or pm po so to up us we wk yr".split())
 _DEGREES = frozenset(lines("degrees"))
 _ABBREVIATIONS = frozenset(lines("abbreviations"))
 
@@ -111,6 +112,22 @@ def _unlisted(found: str) -> bool:
     return not is_common(found) and not is_derived(found.lower())
 
 
+def _unlisted_tail(found: str) -> bool:
+    """`s.whitcombe`: what stands behind the initial is a name, or no word of the language."""
+    return _unlisted(found[2:]) or is_name(found[2:])
+
+
+def _unlisted_name(found: str) -> bool:
+    """Words in small letters that are names and no words, or that no list knows at all."""
+    words = found.split()
+    return all(not is_common(word) and not is_drug(word) and (is_name(word) or not is_derived(word)) for word in words)
+
+
+def _initials(found: str) -> bool:
+    """Two to four small letters that are no word and stand for nothing that we know."""
+    return found not in _ABBREVIATIONS and (not is_common(found) or (len(found) == 2 and found not in _SHORT_WORDS))
+
+
 def _not_abbreviation(found: str) -> bool:
     bare = "".join(sign for sign in found if sign.isalpha()).lower()
     return bare not in _ABBREVIATIONS and not (len(bare) > 3 and is_common(bare))
@@ -179,6 +196,9 @@ WORD_CHECKS: dict[str, Callable[[str], bool]] = {
     "facility-rare": _facility_rare,
     "no-medicine": _no_medicine,
     "unlisted": _unlisted,
+    "unlisted-tail": _unlisted_tail,
+    "unlisted-name": _unlisted_name,
+    "initials": _initials,
     "unknown-letters": _unknown_letters,
     "city-state": _city_state,
     "city-and-state": _city_and_state,
