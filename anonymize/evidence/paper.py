@@ -61,6 +61,7 @@ class Paper(FPDF):
         self.set_title(f"{evidence.title or evidence.dataset}: report of the release {evidence.version}")
         self.set_subject("Methods and results of the de-identification of a release (45 CFR 164.514(b)(1)(ii))")
         self.set_creator(f"anonymize {evidence.code_version}")
+        self.set_producer("fpdf2")
         # As fpdf2 would write it, but for the hour of writing: the same input gives the same bytes.
         at = evidence.started.astimezone(UTC).isoformat(timespec="seconds")
         self.set_xmp_metadata(templates().get_template("xmp.xml.j2").render(paper=self, at=at))
