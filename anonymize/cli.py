@@ -18,7 +18,7 @@ from anonymize.generalizing import generalize_command
 from anonymize.measuring import risk_command
 from anonymize.reporting import report_command
 from anonymize.shelf import datasets_command, verify_command
-from anonymize.taking_back.command import retract_command
+from anonymize.taking_back.command import expire_command, pin_command, retract_command, unpin_command
 from anonymize.texts import explain_command, find_phi_command, scrub_command
 from anonymize.trail.command import audit_command
 
@@ -158,14 +158,12 @@ def runs_command(policy_file: Path) -> None:
         click.echo(found)
 
 
-for command in (audit_text_command, explore_command, generalize_command, risk_command, find_phi_command, scrub_command, explain_command):
+TEXTS = (find_phi_command, scrub_command, explain_command, audit_text_command)
+TABLES = (generalize_command, risk_command, explore_command)
+RELEASES = (report_command, datasets_command, verify_command, pin_command, unpin_command, expire_command, retract_command)
+for command in (*TEXTS, *TABLES, *RELEASES, audit_command):
     cli.add_command(command)
-cli.add_command(retract_command)
-cli.add_command(report_command)
-cli.add_command(audit_command)
 cli.add_command(audit_command, "trail")
-for command in (datasets_command, verify_command):
-    cli.add_command(command)
 
 
 def main() -> None:

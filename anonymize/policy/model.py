@@ -446,6 +446,17 @@ class Release(Checked):
     citation: str = ""
     """How to cite it."""
     file_rows: Whole = Field(default=1_000_000, gt=0, alias="file-rows")
+    keep: str | None = None
+    """How long versions stay, beside the newest: `5 versions`, `2 years`, `18 months`, `90 days`; default: for good."""
+    notice_days: Whole = Field(default=30, ge=0, alias="notice-days")
+    """How long before it goes a version is announced that somebody pinned."""
+
+    @field_validator("keep")
+    @classmethod
+    def _span(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[1-9][0-9]{0,4} (version|year|month|day)s?", value):
+            raise ValueError("keep takes a number of versions, years, months or days, for example '5 versions' or '2 years'")
+        return value
 
 
 class OptOut(Checked):

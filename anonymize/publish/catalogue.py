@@ -16,6 +16,7 @@ from anonymize.errors import StoreError
 from anonymize.publish.manifest import Manifest, Tombstone
 from anonymize.publish.pages import render
 from anonymize.publish.parquet import SHIFTED
+from anonymize.publish.pins import Announcement, announcements
 from anonymize.publish.store import NAME, Store
 
 INDEX = "index.html"
@@ -29,6 +30,13 @@ class Shown:
     name: str
     manifest: Manifest | None
     tombstone: Tombstone | None
+    announced: Announcement | None = None
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What readers must know of it first: when it goes, and what it takes the place of."""
+        goes = (f"This version {self.announced}.",) if self.announced else ()
+        return (*goes, *(self.manifest.notices if self.manifest else ()))
 
     @property
     def rows(self) -> int:
@@ -91,14 +99,15 @@ class Set:
 def read(store: Store, dataset: str) -> Set:
     """A dataset with all its versions. A folder with neither manifest nor tombstone is a publish under way, and is not shown."""
     names = [name for name in store.backend.folders(f"{dataset}/versions") if NAME.fullmatch(name)]
-    every = [_shown(store, dataset, name) for name in sorted(names, reverse=True)]
+    said = announcements(store, dataset)
+    every = [_shown(store, dataset, name, said.get(name)) for name in sorted(names, reverse=True)]
     return Set(dataset, tuple(one for one in every if one is not None))
 
 
-def _shown(store: Store, dataset: str, name: str) -> Shown | None:
+def _shown(store: Store, dataset: str, name: str, said: Announcement | None) -> Shown | None:
     manifest = store.manifest(dataset, name)
     tombstone = None if manifest else store.tombstone(dataset, name)
-    return Shown(name, manifest, tombstone) if manifest or tombstone else None
+    return Shown(name, manifest, tombstone, said) if manifest or tombstone else None
 
 
 def _newest(store: Store, dataset: str) -> Set:
@@ -129,7 +138,7 @@ def told(dataset: Set) -> list[str]:
     lines = [f"{dataset.name}  {dataset.title}" if dataset.title != dataset.name else dataset.name]
     for one in dataset.versions:
         if one.manifest is not None:
-            mark = "newest" if one.name == dataset.newest else ""
+            mark = "newest" if one.name == dataset.newest else str(one.announced or "")
             people = f", {one.people:,} people" if one.people is not None else ""
             counts = f"{len(one.manifest.tables)} tables, {one.rows:,} rows{people}, k = {one.manifest.privacy.k}"
             lines.append(f"  {one.name}  {counts}  {mark}".rstrip())

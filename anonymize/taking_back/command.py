@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from anonymize.errors import AnonymizeError
 from anonymize.policy.model import Policy
+
+if TYPE_CHECKING:
+    from anonymize.publish import Store
 
 
 def _policy(file: Path | None, dataset: str | None) -> Policy:
@@ -81,3 +86,78 @@ def retract_command(
     click.echo(f"proof: {retracting.home(policy) / proof.retraction / retracting.PAGE}")
     for run in proof.waiting:
         click.echo(f"run {run} took its records before; its gate stops it. Remove its workspace: anonymize discard {run}")
+
+
+@click.command("expire")
+@click.argument("policy_file", metavar="[POLICY]", required=False, type=click.Path(path_type=Path))
+@click.option("--dataset", help="The dataset, in place of its policy's file.")
+@click.option("--dry-run", is_flag=True, help="Say what is due, and change nothing.")
+@click.option("--as", "steward", help="Your name; it stands in the tombstone.  [default: this account's]")
+def expire_command(policy_file: Path | None, dataset: str | None, dry_run: bool, steward: str | None) -> None:
+    """Take versions out whose time is over by the policy (release: {keep: …}). What somebody pinned is announced first, and goes later."""
+    from anonymize import trail
+    from anonymize.run import exclusive
+    from anonymize.taking_back import retention
+
+    policy = _policy(policy_file, dataset)
+    if dry_run:
+        found = retention.due(policy)
+        for one in found:
+            click.echo(str(one))
+        click.echo(f"{len(found):,} versions are due. Nothing was changed")
+        return
+    with exclusive(policy):
+        waiting = retention.expire(policy, by=steward or trail.actor(), say=click.echo)
+    for one in waiting:
+        click.echo(str(one))
+
+
+@click.command("pin")
+@click.argument("dataset")
+@click.argument("version")
+@click.option("--by", required=True, help="Your name.")
+@click.option("--until", required=True, type=click.DateTime(["%Y-%m-%d"]), help="The last day on which you need it.")
+@click.option("--store", "uri", envvar="ANONYMIZE_STORE", help="The research store, where its policy is not on this machine.")
+def pin_command(dataset: str, version: str, by: str, until: datetime, uri: str | None) -> None:
+    """Say that you rely on a VERSION: it is announced before it goes, and does not go while you need it without 30 days' notice."""
+    from anonymize.taking_back import retention
+
+    store, policy = _store(dataset, uri)
+    made = retention.pin(store, dataset, version, by=by, until=until.replace(tzinfo=UTC).date())
+    _noted(policy, "pinned", made.by, version, made.until.isoformat())
+    click.echo(f"{dataset} {version} is pinned by {made.by} until {made.until}")
+
+
+@click.command("unpin")
+@click.argument("dataset")
+@click.argument("version")
+@click.option("--by", required=True, help="Your name, as you pinned it.")
+@click.option("--store", "uri", envvar="ANONYMIZE_STORE", help="The research store, where its policy is not on this machine.")
+def unpin_command(dataset: str, version: str, by: str, uri: str | None) -> None:
+    """Give your pin of a VERSION back."""
+    from anonymize.taking_back import retention
+
+    store, policy = _store(dataset, uri)
+    if not retention.unpin(store, dataset, version, by=by):
+        raise AnonymizeError(f"{dataset} {version} has no pin of '{by}'")
+    _noted(policy, "unpinned", by, version, None)
+    click.echo(f"{dataset} {version} is no longer pinned by {by}")
+
+
+def _store(dataset: str, uri: str | None) -> tuple[Store, Policy | None]:
+    """A dataset's store: where it is said, or where its policy says."""
+    from anonymize.publish import Store
+    from anonymize.releasing import store_uri
+
+    if uri:
+        return Store(uri), None
+    policy = _policy(None, dataset)
+    return Store(store_uri(policy)), policy
+
+
+def _noted(policy: Policy | None, action: str, who: str, version: str, until: str | None) -> None:
+    """In the audit trail, where this is the deployment that keeps it."""
+    from anonymize import trail
+
+    if policy is not None:
+        trail.record(policy, action, who=who, version=version, until=until)

@@ -238,14 +238,12 @@ def _facts(policy: Policy, plan: Plan, manifest: Manifest, done: Rewritten) -> R
             "privacy": PrivacyFact(
                 k=max(policy.privacy.k, manifest.privacy.k),
                 reached=done.smallest,
-                suppressed=manifest.privacy.suppressed + suppressed,
+                suppressed=None if manifest.privacy.suppressed is None else manifest.privacy.suppressed + suppressed,
                 suppressed_subjects=manifest.privacy.suppressed_subjects,
             ),
             "held_back": manifest.held_back
-            | {
-                "suppressed": manifest.held_back.get("suppressed", 0) + suppressed,
-                "taken back": manifest.held_back.get("taken back", 0) + sum(done.taken.values()),
-            },
+            | ({"suppressed": before + suppressed} if isinstance(before := manifest.held_back.get("suppressed", 0), int) else {})
+            | {"taken back": manifest.held_back.get("taken back", 0) + sum(done.taken.values())},
             "gates": (*carried, *(GateFact(gate=gate, passed=True, words="; ".join(words)) for gate, words in again.items() if words)),
             "notices": (f"{notice} Delete the copies that you made of {manifest.version}.", *manifest.notices),
         }

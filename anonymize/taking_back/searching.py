@@ -54,6 +54,9 @@ def held_by(version: Version, policy: Policy, ids: KeyedIds, key_id: str) -> Hel
     named = {name for name in namespaces(policy) if name != SUBJECT}
     if len(named) > 1:
         blind.append(f"its subjects have pseudonyms of several namespaces ({', '.join(sorted(named))}), which cannot be joined")
+    sealed = [f"{table.name}.{column.name}" for table in manifest.tables for column in table.columns if column.encrypted]
+    if sealed:
+        blind.append(f"columns are encrypted, so it cannot be written anew: {', '.join(sealed)}")
     absent = policy.subject_table in rows and not any(rows.values())
     return Held(manifest.version, rows, () if absent else tuple(blind))
 

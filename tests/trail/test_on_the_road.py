@@ -77,4 +77,4 @@ def test_a_rejected_and_a_discarded_run_are_on_the_trail(tmp_path: Path) -> None
     pipeline.check(run)
     pipeline.discard(run)
     pipeline.discard(run)
-    assert [line.action for line in lines(folder)] == ["asked", "ran", "discarded"]
+    assert [line.action for line in lines(folder)] == ["asked", "ran", "ran", "discarded"]
