@@ -139,7 +139,8 @@ def _sensitive_problems(policy: Policy, name: str, model: Model) -> Iterator[tup
     elif not tables:
         yield ("privacy", name), f"the table of '{column}' has no quasi-identifiers, so it has no classes"
     elif policy.privacy.events and set(tables) & set(event_tables(policy)):
-        what = f"'{column}' is of an event; what is asked of it cannot be held beside 'attacker: {policy.privacy.attacker}'"
+        what = f"'{column}' is of an event, and a person has several: who knows '{policy.privacy.attacker}' sees them all, joined, and learns "
+        what += "what all candidates have in common however diverse each class is. Ask it of the subject table, or publish that column apart"
         yield ("privacy", name), what
     elif isinstance(model, CloseT) and model.distance == "hierarchical":
         for table in tables:

@@ -25,7 +25,7 @@ from anonymize.privacy.models import Model, columns_of
 from anonymize.privacy.utility import rounded
 from anonymize.publish import Store, published_schema
 from anonymize.publish.store import Version
-from anonymize.recount import Crowd, Rows, against, failed_against, recount, safe_delta, smallest_combination, values_of
+from anonymize.recount import Crowd, Rows, against, combinations_fail, failed_against, recount, safe_delta, smallest_combination, values_of
 from anonymize.releasing import store_uri
 from anonymize.run import Run
 from anonymize.transform.batch import SUBJECT
@@ -147,11 +147,16 @@ def events_gate(run: Run, staged: dict[str, Staged]) -> Judged:
         return Rows(one.files(one.data), one.files(one.subjects), tuple(quasi_columns(rules_of(run, table))))
 
     about = source(subject_table) if subject_table in staged else None
-    smallest, sets = smallest_combination(about, [source(table) for table in asking.event_tables(run.policy)], privacy.events)
+    events = [source(table) for table in asking.event_tables(run.policy)]
+    smallest, sets = smallest_combination(about, events, privacy.events)
     holds = not sets or smallest >= privacy.k
     sign = "holds" if holds else "FALLS SHORT OF"
     words = f"the rarest of {sets:,} combinations of {privacy.attacker} is of {smallest} subjects; {sign} k = {privacy.k}"
-    return holds, [words]
+    failed: list[str] = []
+    if about is not None and subject_table is not None and asking.of_table(run.policy, subject_table):
+        fitted, before, _ = _fitted(run, subject_table)
+        failed = combinations_fail(about, events, privacy.events, asking.wanted(privacy.k, fitted, before, None))
+    return holds and not failed, [words, *failed]
 
 
 def models_gate(run: Run, staged: dict[str, Staged]) -> Judged:

@@ -49,7 +49,8 @@ from anonymize.privacy import (
     search_events,
     search_parts,
 )
-from anonymize.privacy.events import DEMOGRAPHICS, Demographics, as_one_text
+from anonymize.privacy.events import DEMOGRAPHICS, About, Demographics, as_one_text
+from anonymize.privacy.lattice import values_in_order
 from anonymize.privacy.models import columns_of
 from anonymize.publish import prepare, published_schema
 from anonymize.publish import publish as publish_release
@@ -304,7 +305,7 @@ def _search(run: Run, table: str, known: Table) -> Solution | LocalSolution | Ev
     tally, hierarchies, settings, subject = searchable(run, table, known)
     privacy = run.policy.privacy
     if subject and privacy.events:
-        return search_events(tally, hierarchies, settings, privacy.events, subject=subject, before=_events_before(run, table))
+        return search_events(tally, hierarchies, settings, privacy.events, subject=subject, before=_events_before(run, table), about=_about(run))
     column, _, level = (privacy.within or "").partition(":")
     if column in hierarchies and privacy.mode == "optimal":
         return search_parts(tally, hierarchies, settings, column, int(level or 0), subject=subject)
@@ -359,6 +360,20 @@ def _events_before(run: Run, table: str) -> pa.Table:
         columns = [pa.repeat(earlier, len(tally)), *(tally[name].combine_chunks() for name in quasi)]
         pairs.append(pa.table({SUBJECT: tally[SUBJECT], "item": as_one_text(columns, len(tally))}))
     return pa.concat_tables(pairs) if pairs else pa.table({SUBJECT: pa.array([], pa.string()), "item": pa.array([], pa.string())})
+
+
+def _about(run: Run) -> About | None:
+    """The sensitive values of the subjects, where more than k is asked of the subject table: of all who share some events too."""
+    subjects = run.policy.subject_table
+    models = asking.of_table(run.policy, subjects) if subjects is not None else []
+    if not models or subjects is None:
+        return None
+    columns = columns_of(models)
+    whole = run.engine.tally(run.engine.read(run.folder("deidentify", subjects)), columns, SUBJECT)
+    fitted = asking.fit(models, whole, asking.ladders(run.policy, subjects, models))
+    orders = {name: values_in_order(whole[name]) for name in columns}
+    values = run.engine.tally(run.engine.read(run.folder("generalize", subjects)), [SUBJECT, *columns], None)
+    return About(values, tuple(fitted), {name: asking.histogram(whole, name, order, None) for name, order in orders.items()}, orders)
 
 
 def _one_row_a_subject(run: Run, table: str, known: Table) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -59,17 +60,11 @@ def recount(
     query = f"SELECT count(*), min(size), {short_of}, sum(n) FROM ({grouped})"  # noqa: S608
     classes, smallest, short, rows = duck.execute(query).fetchone() or (0, 0, 0, 0)
     failed = [f"{short:,} classes have fewer than {wanted.k} subjects"] if short else []
-    for column, variant, numbers in wanted.diversity:
-        broken = sum(not _diverse(variant, numbers, counts) for counts in _histograms(duck, keys, column, subject is not None))
-        failed += [f"{broken:,} classes are not {variant} {'-'.join(f'{n:g}' for n in numbers)}-diverse in {column}"] if broken else []
-    for column, distance, t in wanted.closeness:
-        apart = _Distance(distance, column, wanted)
-        broken = sum(apart(counts) > t + 1e-6 for counts in _histograms(duck, keys, column, subject is not None))
-        failed += [f"{broken:,} classes are farther than t = {t:g} ({distance}) from the table in {column}"] if broken else []
-    for column, variant, beta in wanted.likeness:
-        whole = (wanted.whole or {})[column]
-        broken = sum(not _alike(variant, beta, counts, whole) for counts in _histograms(duck, keys, column, subject is not None))
-        failed += [f"{broken:,} classes are not {variant} {beta:g}-like the table in {column}"] if broken else []
+    for column in dict.fromkeys(name for name, *_ in (*wanted.diversity, *wanted.closeness, *wanted.likeness)):
+        tests, broken = _tests(column, wanted), Counter[str]()
+        for counts in _histograms(duck, keys, column, subject is not None):
+            broken.update(words for words, holds in tests if not holds(counts))
+        failed += [f"{number:,} classes {words}" for words, number in broken.items()]
     return Counted(rows or 0, classes, smallest or 0, tuple(failed))
 
 
@@ -85,6 +80,19 @@ class Rows:
 def smallest_combination(about: Rows | None, events: Sequence[Rows], m: int) -> tuple[int, int]:
     """The number of subjects who share the rarest combination of what `about` says of them (one row each) with up to m different rows of
     `events`; and how many combinations there are. By a join of each subject's rows with themselves."""
+    duck = _known_of_subjects(about, events)
+    smallest, sets = 0, 0
+    for size in range(1, m + 1):
+        joins = "".join(f" JOIN known k{i} ON k{i}.who = k0.who AND k{i}.item > k{i - 1}.item" for i in range(1, size))
+        keys = ", ".join(["k0.class", *(f"k{i}.item" for i in range(size))])
+        query = f"SELECT min(n), count(*) FROM (SELECT count(DISTINCT k0.who) AS n FROM known k0{joins} GROUP BY {keys})"  # noqa: S608
+        least, number = duck.execute(query).fetchone() or (None, 0)
+        smallest, sets = (least if not sets else min(smallest, least), sets + number) if number else (smallest, sets)
+    return smallest, sets
+
+
+def _known_of_subjects(about: Rows | None, events: Sequence[Rows]) -> duckdb.DuckDBPyConnection:
+    """A table `known`: who, her class by `about`, and each of her events, once."""
     home = (about.files if about else events[0].files)[0].parent if about or events else Path(".")
     duck = duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": str(home / ".combinations.scratch")})
     duck.execute("SET enable_progress_bar = false")
@@ -98,14 +106,7 @@ def smallest_combination(about: Rows | None, events: Sequence[Rows], m: int) -> 
         into, prefix = ("about", "") if about is rows else ("items", f"'{number} ' || ")
         duck.execute(f"INSERT INTO {into} SELECT DISTINCT __subject, {prefix}{text} FROM data{number} POSITIONAL JOIN whose{number}")  # noqa: S608
     duck.execute("CREATE TABLE known AS SELECT who, coalesce(class, '') || ' ' AS class, item FROM items LEFT JOIN about USING (who)")
-    smallest, sets = 0, 0
-    for size in range(1, m + 1):
-        joins = "".join(f" JOIN known k{i} ON k{i}.who = k0.who AND k{i}.item > k{i - 1}.item" for i in range(1, size))
-        keys = ", ".join(["k0.class", *(f"k{i}.item" for i in range(size))])
-        query = f"SELECT min(n), count(*) FROM (SELECT count(DISTINCT k0.who) AS n FROM known k0{joins} GROUP BY {keys})"  # noqa: S608
-        least, number = duck.execute(query).fetchone() or (None, 0)
-        smallest, sets = (least if not sets else min(smallest, least), sets + number) if number else (smallest, sets)
-    return smallest, sets
+    return duck
 
 
 @dataclass(frozen=True)
@@ -186,6 +187,50 @@ def safe_delta(k: int, share: float, epsilon: float) -> float:
     return most
 
 
+def combinations_fail(about: Rows, events: Sequence[Rows], m: int, wanted: Wanted) -> list[str]:
+    """What does not hold of the subject table's sensitive values among all who share what `about` says of them and up to m of their events."""
+    duck = _known_of_subjects(about, events)
+    columns = dict.fromkeys(column for column, *_ in (*wanted.diversity, *wanted.closeness, *wanted.likeness))
+    failed: Counter[str] = Counter()
+    for column in columns:
+        duck.execute(
+            f"CREATE OR REPLACE TABLE valued AS SELECT __subject AS who, {_quoted(column)}::VARCHAR AS value "  # noqa: S608
+            "FROM data0 POSITIONAL JOIN whose0"
+        )
+        tests = _tests(column, wanted)
+        for size in range(1, m + 1):
+            joins = "".join(f" JOIN known k{i} ON k{i}.who = k0.who AND k{i}.item > k{i - 1}.item" for i in range(1, size))
+            keys = ", ".join(["k0.class", *(f"k{i}.item" for i in range(size))])
+            source = f"known k0{joins} JOIN valued ON valued.who = k0.who"
+            query = f"SELECT {keys}, value, count(DISTINCT k0.who) FROM {source} GROUP BY ALL ORDER BY {keys}"  # noqa: S608
+            for counts in _by_key(duck.execute(query)):
+                failed.update(words for words, holds in tests if not holds(counts))
+    return [f"{number:,} combinations of {m} events at most {words}" for words, number in failed.items()]
+
+
+def _tests(column: str, wanted: Wanted) -> list[tuple[str, Callable[[Counter[str | None]], bool]]]:
+    """What is asked of a column's values, in words, and as a test of a class's counts."""
+    tests: list[tuple[str, Callable[[Counter[str | None]], bool]]] = []
+    for name, variant, numbers in wanted.diversity:
+        if name == column:
+            words = f"are not {variant} {'-'.join(f'{n:g}' for n in numbers)}-diverse in {column}"
+            tests.append((words, partial(_diverse, variant, numbers)))
+    for name, distance, t in wanted.closeness:
+        if name == column:
+            apart = _Distance(distance, column, wanted)
+            tests.append((f"are farther than t = {t:g} ({distance}) from the table in {column}", partial(_near, apart, t)))
+    for name, variant, beta in wanted.likeness:
+        if name == column:
+            whole = (wanted.whole or {})[column]
+            words = f"are not {variant} {beta:g}-like the table in {column}"
+            tests.append((words, lambda counts, v=variant, b=beta, w=whole: _alike(v, b, counts, w)))  # type: ignore[misc]
+    return tests
+
+
+def _near(apart: _Distance, t: float, counts: Counter[str | None]) -> bool:
+    return apart(counts) <= t + 1e-6
+
+
 def _listed(files: Path | Sequence[Path] | None) -> list[Path]:
     return [] if files is None else [files] if isinstance(files, Path) else list(files)
 
@@ -235,6 +280,11 @@ def _histograms(duck: duckdb.DuckDBPyConnection, keys: str, column: str, subject
     name = _quoted(column)
     many = "count(DISTINCT __subject) + count(*) FILTER (__subject IS NULL)" if subjects else "count(*)"
     cursor = duck.execute(f"SELECT {keys}, {name}::VARCHAR, {many} FROM t GROUP BY ALL ORDER BY {keys}")  # noqa: S608
+    yield from _by_key(cursor)
+
+
+def _by_key(cursor: duckdb.DuckDBPyConnection) -> Iterator[Counter[str | None]]:
+    """The counts of values of each class. cursor: rows of a key, a value and its number, ordered by the key."""
     last, counts = None, Counter[str | None]()
     while rows := cursor.fetchmany(10_000):
         for *key, value, number in rows:

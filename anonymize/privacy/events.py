@@ -22,6 +22,7 @@ from anonymize.errors import AnonymizeError
 from anonymize.hierarchies.base import Hierarchy
 from anonymize.privacy.judge import Progress, SearchSettings
 from anonymize.privacy.lattice import Encoded, Node, encode
+from anonymize.privacy.models import Model
 from anonymize.privacy.search import bounds, outer_sum
 from anonymize.privacy.solution import apply_levels, cut_short
 from anonymize.privacy.tuples import Tuples
@@ -31,6 +32,19 @@ DEMOGRAPHICS = "__demographics"
 
 #: More combinations than this at once are not counted.
 _MOST = 200_000_000
+#: So many counts of values stand in memory at once.
+_DENSE = 5_000_000
+
+
+@dataclass(frozen=True)
+class About:
+    """Sensitive values of the subject table, of which more than k is asked. values: `subject` and the models' columns, a row a subject; models:
+    fitted; whole: by column, int64 (s), the table's count of each value, in the order of `orders`."""
+
+    values: pa.Table
+    models: tuple[Model, ...]
+    whole: Mapping[str, np.ndarray]
+    orders: Mapping[str, pa.Array]
 
 
 @dataclass(frozen=True)
@@ -67,15 +81,17 @@ def search_events(
     *,
     subject: str,
     before: pa.Table | None = None,
+    about: About | None = None,
 ) -> EventSolution:
     """The levels of the events that lose the least, with what must be suppressed at them so that up to m events single nobody out.
 
     tally: the columns of `hierarchies`, `subject`, `subjects` (records), and `__demographics` where there is a subject table. before: what
     stays of tables that were searched earlier, as pairs of `subject` and `item`, with demographics already in the item: a combination may mix.
+    about: what is asked of the subject table's values, of everybody who shares a combination.
     Raises AnonymizeError where more records than `suppression` would go.
     """
     encoded = encode(tally, hierarchies, settings.weights, subject)
-    known = _Known(encoded, tally, subject, before)
+    known = _Known(encoded, tally, subject, before, about)
     lowest, highest = bounds(encoded, settings)
     marginals = encoded.marginals(encoded.leaf_rows())
     parts = [marginal[a : b + 1] for marginal, a, b in zip(marginals, lowest, highest, strict=True)]
@@ -124,7 +140,7 @@ class _Found:
 class _Known:
     """The tally as items of subjects."""
 
-    def __init__(self, encoded: Encoded, tally: pa.Table, subject: str, before: pa.Table | None) -> None:
+    def __init__(self, encoded: Encoded, tally: pa.Table, subject: str, before: pa.Table | None, asked: About | None) -> None:
         self.encoded, self.order = encoded, encoded.order if encoded.order is not None else np.arange(len(encoded.cells))
         self.has_demographics = DEMOGRAPHICS in tally.schema.names
         classes = pc.dictionary_encode(tally[DEMOGRAPHICS].combine_chunks()) if self.has_demographics else None
@@ -135,6 +151,7 @@ class _Known:
             else np.zeros(len(self.order), np.int64)
         )
         self.fixed_subjects, self.fixed_items = self._fixed(tally, subject, before)
+        self.asked, self.values = asked, self._values(tally, subject, asked)
 
     def _fixed(self, tally: pa.Table, subject: str, before: pa.Table | None) -> tuple[np.ndarray, np.ndarray]:
         """Subjects numbered as in the tally, and items from -1 down."""
@@ -144,6 +161,14 @@ class _Known:
         here = pc.is_valid(who)
         items = pc.dictionary_encode(before["item"].combine_chunks()).indices.filter(here).to_numpy(zero_copy_only=False).astype(np.int64)
         return who.filter(here).to_numpy(zero_copy_only=False).astype(np.int64), -1 - items
+
+    def _values(self, tally: pa.Table, subject: str, asked: About | None) -> dict[str, np.ndarray]:
+        """By sensitive column, int64: each subject's value, by the subject's number."""
+        if asked is None:
+            return {}
+        own = tally[subject].combine_chunks().take(pa.array(self._first()))
+        rows = asked.values.take(pc.index_in(own, asked.values[subject].combine_chunks()))
+        return {name: pc.index_in(rows[name].combine_chunks(), order).to_numpy().astype(np.int64) for name, order in asked.orders.items()}
 
     def _first(self) -> np.ndarray:
         """The position in the tally of a tuple of each subject, by the subject's number."""
@@ -163,8 +188,8 @@ class _Known:
         gone = np.zeros(len(names), bool)
         counted = []
         for size in range(1, m + 1):
-            sets, support = self._sets_of(items, gone, size)
-            gone[_cover(sets[support < k], rows)] = True
+            sets, support, good = self._sets_of(items, gone, size, k)
+            gone[_cover(sets[~good], rows)] = True
             counted.append((sets, support))
         gone_or_not = np.append(gone, np.zeros(1, bool))  # items of earlier tables, under 0, stay
         stays = [support[~gone_or_not[np.where(sets < 0, len(gone), sets)].any(axis=1)] for sets, support in counted]
@@ -173,14 +198,31 @@ class _Known:
         losses = sum(self.encoded.losses[level, cells.codes[:, c]] for c, level in enumerate(node))
         return _Found(good, float((losses * cells.rows)[good].sum()), int(cells.rows[~good].sum()), smallest)
 
-    def _sets_of(self, items: np.ndarray, gone: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """The sets of `size` items, of which one at least is of this table, and how many subjects have each."""
+    def _sets_of(self, items: np.ndarray, gone: np.ndarray, size: int, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The sets of `size` items, of which one at least is of this table; how many subjects have each; whether these hold what is asked."""
         here = ~gone[items]
         subjects = np.concatenate([self.encoded.cells.subjects[here].astype(np.int64), self.fixed_subjects])
         pairs = np.unique(np.stack([subjects, np.concatenate([items[here], self.fixed_items])], axis=1), axis=0)
-        sets, support = _sets(pairs[:, 0], pairs[:, 1], size)
-        ours = (sets >= 0).any(axis=1)
-        return sets[ours], support[ours]
+        sets, support, number, whose = _sets(pairs[:, 0], pairs[:, 1], size)
+        ours, good = (sets >= 0).any(axis=1), support >= k
+        for model in self.asked.models if self.asked else ():
+            good &= self._judged(model, number, whose, good & ours)
+        return sets[ours], support[ours], good[ours]
+
+    def _judged(self, model: Model, number: np.ndarray, whose: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        """bool (sets): whether the values of who has each set hold a model. number, whose: each pair of a set and a subject who has it."""
+        assert self.asked is not None
+        whole, holds = self.asked.whole[model.column], np.zeros(len(wanted), bool)
+        asked = np.flatnonzero(wanted)
+        values, order = self.values[model.column][whose], np.argsort(number, kind="stable")
+        starts = np.searchsorted(number[order], np.arange(len(wanted) + 1))
+        for some in np.array_split(asked, max(1, len(asked) * len(whole) // _DENSE)):
+            members = [order[starts[one] : starts[one + 1]] for one in some]
+            key = np.repeat(np.arange(len(some)), [len(part) for part in members]) * len(whole)
+            key += values[np.concatenate(members)] if members else 0
+            counts = np.bincount(key, minlength=len(some) * len(whole)).reshape(len(some), len(whole))
+            holds[some] = model.holds(counts, whole) if len(some) else False
+        return holds
 
 
 @dataclass(frozen=True)
@@ -204,8 +246,9 @@ def as_one_text(columns: Sequence[pa.Array], rows: int) -> pa.Array:
     return pc.binary_join_element_wise(pa.repeat("", rows), *(pc.fill_null(part, "-:") for part in parts), "")
 
 
-def _sets(subjects: np.ndarray, items: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Each distinct set of `size` items that a subject has, int64 (sets, size), and how many subjects have it.
+def _sets(subjects: np.ndarray, items: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Each distinct set of `size` items that a subject has, int64 (sets, size); how many subjects have it; and by pair of a set and a subject
+    who has it the set's number and the subject.
 
     subjects, items: int64 (n), distinct pairs, sorted by both.
     """
@@ -226,8 +269,8 @@ def _sets(subjects: np.ndarray, items: np.ndarray, size: int) -> tuple[np.ndarra
         key = np.unique(key, return_inverse=True)[1]
         key = key[origin].astype(np.int64) * width + number[last]
         members = np.hstack([members[origin], items[last][:, None]])
-    _, first, support = np.unique(key, return_index=True, return_counts=True)
-    return members[first], support
+    _, first, number, support = np.unique(key, return_index=True, return_inverse=True, return_counts=True)
+    return members[first], support, number, subjects[last]
 
 
 def _cover(sets: np.ndarray, rows: np.ndarray) -> np.ndarray:

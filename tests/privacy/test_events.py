@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,8 +20,9 @@ from anonymize.hierarchies import build
 from anonymize.hierarchies.tables import CsvHierarchy
 from anonymize.policy.loader import load
 from anonymize.privacy import SearchSettings, search_events
-from anonymize.privacy.events import DEMOGRAPHICS, as_one_text
-from anonymize.recount import Rows, smallest_combination
+from anonymize.privacy.events import DEMOGRAPHICS, About, as_one_text
+from anonymize.privacy.models import BetaLikeness, CloseT, DistinctL, Model
+from anonymize.recount import Rows, Wanted, combinations_fail, smallest_combination
 from anonymize.run import Run
 from tests.road import hospital
 
@@ -78,6 +81,77 @@ def test_no_combination_singles_anybody_out(events: list[Event], classes: list[s
     assert solution.suppressed == sum(row["__suppressed"] for row in out)
     mixed = [n for combination, n in found.items() if any(isinstance(thing, tuple) for thing in combination[1:])]
     assert solution.k == min(mixed, default=0)
+
+
+BLOOD = st.lists(st.sampled_from(["A", "B", "O", None]), min_size=10, max_size=10)
+ASKED: dict[str, tuple[Model, Callable[[Counter[str | None], Counter[str | None]], bool]]] = {
+    "l": (DistinctL("blood", 2), lambda here, _: len(here) >= 2),
+    "t": (
+        CloseT("blood", 0.4),
+        lambda here, whole: sum(abs(here[v] / here.total() - n / whole.total()) for v, n in whole.items()) / 2 <= 0.4 + 1e-9,
+    ),
+    "beta": (
+        BetaLikeness("blood", 1.0, enhanced=False),
+        lambda here, whole: all(n / here.total() <= 2 * whole[v] / whole.total() + 1e-9 for v, n in here.items()),
+    ),
+}
+
+
+def sharing(sets: dict[int, set[object]], about: dict[int, str], m: int) -> dict[tuple[object, ...], list[int]]:
+    """Who shares each combination of demographics and up to m things."""
+    found: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    for who, things in sets.items():
+        for size in range(1, m + 1):
+            for chosen in itertools.combinations(sorted(things, key=repr), size):
+                found[about[who], *chosen].append(who)
+    return found
+
+
+@pytest.mark.parametrize("name", list(ASKED))
+@settings(max_examples=40, deadline=None)
+@given(events=EVENTS, classes=st.lists(st.sampled_from("ab"), min_size=10, max_size=10), blood=BLOOD, m=st.integers(1, 3))
+def test_what_is_asked_of_people_holds_of_all_who_share_events(
+    name: str, events: list[Event], classes: list[str], blood: list[str | None], m: int
+) -> None:
+    model, definition = ASKED[name]
+    about, whole = dict(enumerate(classes)), Counter(blood)
+    order = pa.array(list(whole), pa.string())
+    values = pa.table({"who": [str(who) for who in about], "blood": pa.array(blood, pa.string())})
+    asked = About(values, (model,), {"blood": np.array(list(whole.values()))}, {"blood": order})
+    solution = search_events(tally(events, about), LADDERS, SearchSettings(k=2, suppression=1.0), m, subject="who", about=asked)
+    columns = {"code": pa.array([code for _, code, _ in events], pa.string()), "ward": pa.array([ward for *_, ward in events])}
+    out = solution.apply(pa.record_batch({**columns, DEMOGRAPHICS: pa.array([about[who] for who, *_ in events])})).to_pylist()
+    things: dict[int, set[object]] = defaultdict(set)
+    for (who, *_), row in zip(events, out, strict=True):
+        if not row["__suppressed"]:
+            things[who].add((row["code"], row["ward"]))
+    for people in sharing(things, about, m).values():
+        assert len(people) >= 2
+        assert definition(Counter(blood[who] for who in people), whole)
+
+
+@settings(max_examples=25, deadline=None)
+@given(events=EVENTS, classes=st.lists(st.sampled_from("ab"), min_size=10, max_size=10), blood=BLOOD, m=st.integers(1, 3))
+def test_the_gate_counts_whom_a_combination_does_not_protect(events: list[Event], classes: list[str], blood: list[str | None], m: int) -> None:
+    import tempfile
+
+    about, whole = dict(enumerate(classes)), Counter(blood)
+    things: dict[int, set[object]] = defaultdict(set)
+    for who, *thing in events:
+        things[who].add(tuple(thing))
+    wanted = Wanted(2, (("blood", "distinct", (2.0,)),), (("blood", "equal", 0.4),), {"blood": whole}, likeness=(("blood", "basic", 1.0),))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        pq.write_table(pa.table({"class": list(about.values()), "blood": pa.array(blood, pa.string())}), folder / "p.parquet")
+        pq.write_table(pa.table({"__subject": [str(who) for who in about]}), folder / "pw.parquet")
+        codes = pa.array([code for _, code, _ in events], pa.string())
+        pq.write_table(pa.table({"code": codes, "ward": [w for *_, w in events]}), folder / "e.parquet")
+        pq.write_table(pa.table({"__subject": [str(who) for who, *_ in events]}), folder / "ew.parquet")
+        people = Rows([folder / "p.parquet"], [folder / "pw.parquet"], ("class",))
+        failed = combinations_fail(people, [Rows([folder / "e.parquet"], [folder / "ew.parquet"], ("code", "ward"))], m, wanted)
+    shared = [Counter(blood[who] for who in group) for group in sharing(things, about, m).values()]
+    expected = [sum(not definition(counts, whole) for counts in shared) for _, definition in ASKED.values()]
+    assert sorted(int(words.split()[0]) for words in failed) == sorted(number for number in expected if number)
 
 
 def test_more_events_known_is_more_lost() -> None:
@@ -146,6 +220,18 @@ def test_a_policy_names_the_attacker_and_the_gate_counts_for_her(folder: Path, m
     counts = run.record.get("generalize", "stay") or {}
     assert counts["events"] == m
     assert "__demographics" not in pq.read_schema(next(run.folder("stage", "stay").glob("*.parquet"))).names
+
+
+def test_people_who_share_events_differ_in_what_is_sensitive(folder: Path) -> None:
+    file = policy(folder, "demographics + 1 event", ', l: ["sex:2"]')
+    file.write_text(file.read_text().replace("sex: quasi flat", "sex: sensitive"))
+    run = Run.open(load(file))
+    pipeline.to_review(run)
+    gates = {gate["gate"]: gate for gate in (run.record.get("validate") or {})["gates"]}
+    assert gates["events"]["passed"]
+    file.write_text(file.read_text().replace('l: ["sex:2"]', 'l: ["ward:2"]').replace("ward: quasi flat", "ward: sensitive"))
+    with pytest.raises(PolicyError, match="a person has several"):
+        pipeline.check(Run.open(load(file), fresh=True))
 
 
 def test_tables_by_themselves_would_single_people_out(folder: Path) -> None:
