@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -149,5 +149,6 @@ def _allowed(at: Path_, values: Any) -> list[str]:
 
 def _inner(outer: type[BaseModel] | None, word: str) -> type[BaseModel] | None:
     fields = {field.alias or name: field.annotation for name, field in outer.model_fields.items()} if outer else {}
-    inner = fields.get(word)
+    # `X | None` is an X where it is given.
+    inner = next((one for one in get_args(fields.get(word)) if one is not type(None)), fields.get(word))
     return inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
