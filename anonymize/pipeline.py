@@ -494,9 +494,16 @@ def _request(run: Run) -> Counts:
     if run.record.get("validate") is None:
         raise GateFailed(f"run '{run.id}' has not passed its gates, so there is nothing to review")
     facts = releasing.facts(run)
+    releasing.seal(run)
     evidence.keep(run)
-    beside = releasing.beside(run)
-    version = prepare(run.folder("stage"), facts, before=releasing.before(run.policy), subjects=run.folder("subjects"), extra=beside)
+    version = prepare(
+        run.leaving(),
+        facts,
+        before=releasing.before(run.policy),
+        extra=releasing.beside(run),
+        plain=run.folder("stage"),
+        subjects=run.folder("subjects"),
+    )
     shown = {
         "version": version,
         "rows": sum(table.rows for table in facts.tables),
@@ -504,7 +511,7 @@ def _request(run: Run) -> Counts:
         "k": facts.privacy.reached or 0,
         "suppressed": facts.privacy.suppressed,
     }
-    asked = reviewing.request(run.folder("stage"), gates=facts.gates, facts=shown, folder=run.folder("review"))
+    asked = reviewing.request(run.leaving(), gates=facts.gates, facts=shown, folder=run.folder("review"))
     return {**shown, "files": len(asked.files), "sha256": asked.sha256, "at": asked.at.isoformat(timespec="seconds")}
 
 
@@ -557,14 +564,15 @@ def publish(run: Run) -> Counts:
 def _publish(run: Run) -> Counts:
     decision = reviewing.read_decision(run.folder("review"))
     if run.policy.review.required:
-        reviewing.require(decision, run.folder("stage"), stewards=run.policy.review.stewards)
+        reviewing.require(decision, run.leaving(), stewards=run.policy.review.stewards)
     if withheld.asked(run):
         require_gates(judge({"opt-out": lambda: withheld.gate(run, _staged(run))}))
     if decision is not None:
         _decided(run, decision)  # where the one who decided was killed between the two
     trail.record(run.policy, "publishing", run=run.id, once=True)
     facts, signed = releasing.facts(run), evidence.documents(run)
-    release = publish_release(run.folder("stage"), releasing.store_uri(run.policy), facts, decision, signed=signed)
+    at_rest = run.policy.release.encryption.server
+    release = publish_release(run.leaving(), releasing.store_uri(run.policy), facts, decision, signed=signed, server_encryption=at_rest)
     files = {file.path: file.sha256 for file in release.manifest.files()}
     manifest = hashlib.sha256(release.manifest.to_bytes()).hexdigest()
     content = release.manifest.content_sha256

@@ -5,7 +5,7 @@ from __future__ import annotations
 from anonymize import __version__, asking
 from anonymize.policy.environment import expand
 from anonymize.policy.model import Policy
-from anonymize.publish import Before, GateFact, PrivacyFact, ReleaseFacts, Store, release_facts, table_facts
+from anonymize.publish import Before, GateFact, PrivacyFact, ReleaseFacts, Store, release_facts, sealing, table_facts
 from anonymize.publish import before as version_before
 from anonymize.run import Run
 
@@ -71,6 +71,14 @@ def _withheld(run: Run) -> dict[str, int]:
     extracted = run.record.tables("extract")
     most = extracted.get(run.policy.subject_table or "") or max(extracted.values(), key=lambda counts: counts.get("withheld_subjects", 0))
     return {"subjects opted out or taken back": most.get("withheld_subjects", 0)}
+
+
+def seal(run: Run) -> None:
+    """Encrypt the columns that the policy says, into the workspace's `sealed/`: from then on it is what leaves (`Run.leaving`). Once a run."""
+    encryption = run.policy.release.encryption
+    if encryption.columns:
+        tables = {table: encryption.of_table(table) for table in run.policy.tables}
+        sealing.seal(run.folder("stage"), run.folder("sealed"), tables, encryption.footer or "")
 
 
 def published_before(policy: Policy) -> bool:

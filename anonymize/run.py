@@ -139,6 +139,10 @@ class Run:
         """Where a step keeps a table in the workspace."""
         return self.workspace / step / table if table else self.workspace / step
 
+    def leaving(self) -> Path:
+        """The folder of what leaves: the stage, or where columns are encrypted what was sealed of it."""
+        return self.folder("sealed") if self.folder("sealed").is_dir() else self.folder("stage")
+
     def once(self, step: str, work: Callable[[], Counts], table: str | None = None) -> Counts:
         """Do a step unless the record says that it is done; what it returns is recorded, and said."""
         done = self.record.get(step, table)

@@ -65,7 +65,7 @@ def gather_staged(run: Run) -> Evidence:
     reached = [counts["k"] for counts in generalized.values() if counts.get("k")]
     privacy = policy.privacy
     stage = run.folder("stage")
-    files = tuple(file for file in hash_files(stage) if file.path.endswith(".parquet")) if stage.is_dir() else ()
+    files = tuple(file for file in hash_files(run.leaving()) if file.path.endswith(".parquet")) if stage.is_dir() else ()
     told = privacy.sampling is None
     return Evidence(
         dataset=policy.dataset,

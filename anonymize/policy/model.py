@@ -431,11 +431,37 @@ class Review(Checked):
     timeout_days: Number = Field(default=14, gt=0, alias="timeout-days")
 
 
+KeyReference = Annotated[str, Field(pattern=r"^(env|airflow):[A-Za-z_][A-Za-z0-9_.-]*$")]
+
+
+class Encryption(Checked):
+    """How a release is encrypted where it lies."""
+
+    server: str | None = Field(default=None, pattern=r"^(sse-s3|sse-kms(:.+)?)$")
+    """Stores on S3, by the server: `sse-s3` (its own keys), `sse-kms` or `sse-kms:KEY-ID` (a key management service's)."""
+    footer: KeyReference | None = None
+    """The key that signs files with encrypted columns; every reader of such a column needs it beside the column's own."""
+    columns: dict[Annotated[str, Field(pattern=r"^[^.]+\.[^.]+$")], KeyReference] = {}
+    """Columns that only readers with a key can read: `patient.zip3` (published names) -> its key."""
+
+    @model_validator(mode="after")
+    def _footer(self) -> Encryption:
+        if self.columns and self.footer is None:
+            raise ValueError("encrypted columns need a 'footer' key beside their own, for example footer: env:ICU_FOOTER_KEY")
+        return self
+
+    def of_table(self, table: str) -> dict[str, str]:
+        """The references of a table's keys, by published column."""
+        pairs = ((name.partition("."), key) for name, key in self.columns.items())
+        return {column: key for (named, _, column), key in pairs if named == table}
+
+
 class Release(Checked):
     """Where releases go."""
 
     store: str
-    """A folder or a pyarrow file-system URI: `s3://bucket/path?endpoint_override=…`."""
+    """A folder, `s3://bucket/path?endpoint_override=…`, or a URI that pyarrow or fsspec knows (`gs://…`, `sftp://…`)."""
+    encryption: Encryption = Encryption()
     title: str = ""
     licence: str = ""
     contact: str = ""

@@ -60,12 +60,26 @@ def _references(values: dict[str, Any]) -> Found:
         yield ("optout", "source"), f"no source '{named}'.{nearest(named, sources)}"
     elif named is None and optout and "file" not in optout and len(sources) > 1:
         yield ("optout",), f"must say which source it comes from, 'source: NAME'. Known: {', '.join(sources)}."
+    yield from _encrypted(values, tables)
     subject = values.get("subject")
     table, dot, column = subject.rpartition(".") if isinstance(subject, str) else ("", "", "")
     if dot and tables and table not in tables:
         yield ("subject",), f"no table '{table}'.{nearest(table, tables)}"
     if isinstance(subject, str) and not (column if dot else subject).strip():
         yield ("subject",), "names no column: write TABLE.COLUMN, or COLUMN alone"
+
+
+def _encrypted(values: dict[str, Any], tables: dict[str, Any]) -> Found:
+    """Columns to encrypt are columns that the policy publishes."""
+    for name in _mapping(_mapping(_mapping(values.get("release")).get("encryption")).get("columns")):
+        table, _, column = str(name).partition(".")
+        rules = _mapping(_mapping(tables.get(table)).get("columns"))
+        published = [_mapping(rule).get("rename") or source for source, rule in rules.items()]
+        at = ("release", "encryption", "columns", str(name))
+        if table not in tables:
+            yield at, f"no table '{table}'.{nearest(table, tables)}"
+        elif column not in published:
+            yield at, f"no published column '{column}' in table '{table}'.{nearest(column, [str(one) for one in published])}"
 
 
 def _short_form(rule: Any) -> str | None:

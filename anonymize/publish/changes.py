@@ -105,7 +105,7 @@ def _privacy(facts: ReleaseFacts, before: Manifest) -> Iterator[str]:
         yield f"Privacy: k = {new.k} is asked for, was {old.k}."
     if new.reached != old.reached and new.reached is not None and old.reached is not None:
         yield f"Privacy: the smallest class has {new.reached:,} people, had {old.reached:,}."
-    if new.suppressed != old.suppressed:
+    if new.suppressed != old.suppressed and new.suppressed is not None and old.suppressed is not None:
         yield f"Privacy: {new.suppressed:,} rows were suppressed, were {old.suppressed:,}."
 
 

@@ -62,6 +62,8 @@ class TableFact(Stated):
     description: str = ""
     rows: int = 0
     subjects: int | None = None
+    footer_key: str | None = None
+    """The name of the key that encrypted columns need beside their own; None where no column is encrypted."""
     columns: tuple[ColumnFact, ...]
     files: tuple[FileFact, ...] = ()
 

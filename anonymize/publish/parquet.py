@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from anonymize.errors import StoreError
 from anonymize.policy.model import Method, Policy, Rule
 from anonymize.publish.manifest import ColumnFact, FileFact
+from anonymize.publish.sealing import name_of
 
 _CHUNK = 1 << 20
 SHIFTED = "shifted by up to {days} days, each person's by a constant of their own"
@@ -28,7 +29,9 @@ def columns(policy: Policy, table: str, *, levels: dict[str, str] | None = None,
         if rule.leaves:
             type = str(types.field(name).type) if types is not None else ""
             moved = policy.shift_days if _moved(policy, table, rule) else None
-            found.append(_column(name, rule, type, (levels or {}).get(name), moved))
+            sealed = policy.release.encryption.of_table(table).get(name)
+            fact = _column(name, rule, type, (levels or {}).get(name), moved)
+            found.append(fact.model_copy(update={"encrypted": name_of(sealed)}) if sealed else fact)
     return found
 
 

@@ -25,6 +25,7 @@ from anonymize.publish.manifest import (
     version_name,
 )
 from anonymize.publish.parquet import columns, hash_files
+from anonymize.publish.sealing import name_of
 from anonymize.publish.store import Store, folder_of
 
 DATA = "data"
@@ -49,8 +50,10 @@ def table_facts(policy: Policy, table: str, stage: Path, subjects: Path | None =
     import pyarrow.dataset as ds
 
     staged = ds.dataset(stage, format="parquet")
+    encryption = policy.release.encryption
     return TableFact(
         name=table,
+        footer_key=name_of(encryption.footer) if encryption.footer and encryption.of_table(table) else None,
         description=policy.tables[table].description,
         rows=staged.count_rows(),
         subjects=_subjects(subjects, table) if subjects is not None and policy.subject_column(table) is not None else None,
@@ -136,18 +139,25 @@ def _with_files(facts: ReleaseFacts, data: list[FileFact]) -> tuple[TableFact, .
 
 
 def publish(
-    stage: Path, store_uri: str | Path, facts: ReleaseFacts, decision: review.Decision | None, *, signed: Mapping[str, bytes] | None = None
+    stage: Path,
+    store_uri: str | Path,
+    facts: ReleaseFacts,
+    decision: review.Decision | None,
+    *,
+    signed: Mapping[str, bytes] | None = None,
+    server_encryption: str | None = None,
 ) -> Release:
     """Publish a stage folder: data first, the manifest last, then `latest` in one step, then the catalogue. May be called again after any end.
 
     stage: holds a folder of Parquet files a table and the documents that `prepare` wrote; decision: the steward's, on exactly these files
-    (None only where the policy asks for no review); signed: documents by name that hold the decision, so stand in no stage.
+    (None only where the policy asks for no review); signed: documents by name that hold the decision, so stand in no stage;
+    server_encryption: of a store on S3 (`sse-s3`, `sse-kms`, `sse-kms:KEY-ID`).
     Raises ReviewMissing where the decision does not cover the files as they are; StoreError where the store cannot be written, or holds
     this version from another run. Either way readers see what they saw before.
     """
     if decision is not None or facts.review_required:
         decision = review.require(decision, stage)
-    store = Store(store_uri)
+    store = Store(store_uri, server_encryption=server_encryption)
     after = _after(stage, signed or {})
     manifest = _manifest(hash_files(stage), facts, decision, tuple(hash_files(after)))
     there = store.manifest(manifest.dataset, manifest.version)

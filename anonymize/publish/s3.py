@@ -168,8 +168,8 @@ class S3:
 
 @functools.lru_cache(maxsize=8)
 def _client_of(endpoint: str, region: str, authorities: str, credentials: tuple[str, ...], ambient: tuple[str, ...]) -> Any:
-    """A client, which may be shared between threads and takes a tenth of a second to make. ambient: the environment's words that it reads, so
-    that another environment gets another client."""
+    """A client, which threads may share and which takes a tenth of a second to make. ambient: the environment's words that it reads, so that
+    another environment gets another client."""
     import boto3
     from botocore.config import Config
 

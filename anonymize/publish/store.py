@@ -16,18 +16,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.dataset as ds
 from pydantic import ValidationError
 
-from anonymize.errors import StoreError
+from anonymize.errors import KeyMissing, StoreError
 from anonymize.publish.backends import Backend, open_backend
 from anonymize.publish.documents import SUMS, read_sums
-from anonymize.publish.manifest import FORMAT, FileFact, Manifest, Tombstone
+from anonymize.publish.manifest import FORMAT, ColumnFact, FileFact, Manifest, TableFact, Tombstone
+from anonymize.publish.sealing import reading
 
 MANIFEST, LATEST, MARK, TOMBSTONE = "manifest.json", "latest.json", ".publishing.json", "tombstone.json"
 ABANDONED = timedelta(hours=24)
@@ -50,15 +52,36 @@ class Version:
     def _at(self, path: str) -> str:
         return f"{self.folder}/{path}" if self.folder else path
 
-    def dataset(self, table: str) -> ds.Dataset:
-        """A table as a pyarrow dataset. Raises StoreError where the version has no such table."""
+    def dataset(
+        self, table: str, *, columns: Sequence[str] | None = None, keys: Mapping[str, str | bytes] | None = None
+    ) -> ds.Dataset:
+        """A table as a pyarrow dataset. columns: those to read, all by default; keys: secrets of encrypted columns by their names, where the
+        environment does not hold them.
+
+        Raises StoreError where the version has no such table or column, KeyMissing where a column is encrypted and its key is not there.
+        """
         try:
             fact = self.manifest.table(table)
         except KeyError:
             known = ", ".join(t.name for t in self.manifest.tables)
             raise StoreError(f"{self.manifest.dataset} {self.manifest.version} has no table '{table}'. It has: {known}") from None
         places = [self.backend.filesystem(self._at(file.path)) for file in fact.files]
-        return ds.dataset([path for _, path in places], filesystem=places[0][0], format="parquet")
+        asked = self._columns(fact, columns)
+        sealed = sorted({column.encrypted for column in asked if column.encrypted})
+        try:
+            format = reading([*([fact.footer_key] if fact.footer_key else []), *sealed], keys) if sealed else "parquet"
+        except KeyMissing as error:
+            open_ = ", ".join(column.name for column in fact.columns if not column.encrypted) or "none"
+            raise KeyMissing(f"{table} is {error}. Set what your data office gave you, or name columns that need no key: {open_}") from None
+        opened = ds.dataset([path for _, path in places], filesystem=places[0][0], format=format)
+        return opened if columns is None else opened.replace_schema(pa.schema([opened.schema.field(column.name) for column in asked]))
+
+    def _columns(self, fact: TableFact, names: Sequence[str] | None) -> list[ColumnFact]:
+        known = {column.name: column for column in fact.columns}
+        strange = [name for name in names or () if name not in known]
+        if strange:
+            raise StoreError(f"{fact.name} has no column '{strange[0]}'. It has: {', '.join(known)}")
+        return [known[name] for name in (names if names is not None else known)]
 
     def verify(self) -> list[str]:
         """The problems of the files as they lie in the store against the manifest; none where all is well."""
@@ -138,14 +161,24 @@ class Store:
     # ---------------------------------------------------------------------------------------------------------------- publishing
 
     def begin(self, dataset: str, version: str, run: str) -> None:
-        """Mark a version's folder as this run's, and remove what killed publishes left. Raises StoreError where the version exists."""
-        if self.manifest(dataset, version) is not None:
-            raise StoreError(f"{dataset} {version} exists already and versions never change. Start a new run to publish again")
+        """Mark a version's folder as this run's, and remove what killed publishes left.
+
+        The mark is put only where there is none, and the manifest is looked for after it: so no two runs write into one folder, nor one run
+        into a version that another has just published. Raises StoreError where the version exists, was taken back, or is another run's.
+        """
         gone = self.tombstone(dataset, version)
         if gone is not None:
             raise StoreError(f"{gone}. It is not published again; start a new run")
-        mark = {"run": run, "at": datetime.now(UTC).isoformat()}
-        self.backend.put_bytes(f"{folder_of(dataset, version)}/{MARK}", json.dumps(mark).encode())
+        path, now = f"{folder_of(dataset, version)}/{MARK}", datetime.now(UTC)
+        mark = json.dumps({"run": run, "at": now.isoformat()}).encode()
+        if not self.backend.create_bytes(path, mark):
+            other = self._mark(dataset, version)
+            if other is not None and other[0] != run and now - other[1] <= ABANDONED:
+                raise StoreError(f"{dataset} {version} is being published by run {other[0]}. Start a new run to publish again")
+            self.backend.put_bytes(path, mark)
+        if self.manifest(dataset, version) is not None:
+            self.backend.delete_file(path)
+            raise StoreError(f"{dataset} {version} exists already and versions never change. Start a new run to publish again")
         for name in self._leftovers(dataset, version, run):
             self.backend.delete(folder_of(dataset, name))
 

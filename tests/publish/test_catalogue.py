@@ -48,7 +48,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = root / "store"
     first, second, third = (put(root, place, hours) for hours in (1, 2, 3))
     notice = "This version takes the place of one that was taken back."
-    put(root, place, 4, dataset="cardio", title="Cardiology <visits> & labs", description="Visits of the heart clinic, 2015 to 2024.", notices=(notice,))
+    words = {"title": "Cardiology <visits> & labs", "description": "Visits of the heart clinic, 2015 to 2024.", "notices": (notice,)}
+    put(root, place, 4, dataset="cardio", **words)
     take_back(place, first, reason="Expired: kept for one year by the policy.", by="retention")
     take_back(place, second, reason="A person asked for erasure.", by="A. Steward", replaced_by=third)
     rebuild(Store(place))
