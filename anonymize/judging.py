@@ -33,7 +33,8 @@ from anonymize.transform.methods import output_type
 from anonymize.validate import leak
 from anonymize.validate.counting import Staged, class_sizes
 from anonymize.validate.expectations import Expected, generalized_values, quasi_columns, validate_table
-from anonymize.validate.needles import build_needles
+from anonymize.validate.needles import Needles, build_needles
+from anonymize.validate.words import of_policy, search_words
 
 Judged = tuple[bool, list[str]]
 
@@ -311,7 +312,7 @@ def _compared(run: Run, table: str, name: str, rule: Rule, level: str | dict[str
 
 
 def leak_gate(run: Run, staged: dict[str, Staged]) -> Judged:
-    """Every extracted identifier, searched in every column of everything that is staged."""
+    """Every extracted identifier, searched in every column of everything that is staged, and in the policy's words that leave with it."""
     identifiers = run.engine.read(run.folder("identifiers"))
     needles = build_needles(identifiers.batches(), run.key, run.folder("needles"))
     leaks: list[leak.Leak] = []
@@ -326,7 +327,13 @@ def leak_gate(run: Run, staged: dict[str, Staged]) -> Judged:
             columns=leak.Columns.of(run.policy, table),
             k=run.policy.privacy.k,
         )
-    return not leaks, [str(found) for found in leaks] or [f"no identifier of {identifiers_of(run):,} stands in any of {columns} columns"]
+    told = [str(found) for found in leaks] + search_words(of_policy(run.policy), needles, k=run.policy.privacy.k)
+    return not told, told or [f"no identifier of {identifiers_of(run):,} stands in any of {columns} columns"]
+
+
+def leaks_of_words(run: Run, words: dict[str, str]) -> list[str]:
+    """What a run's identifiers are found in, of words that a person wrote after the gates (a reason), by their place; without any value."""
+    return search_words(words, Needles.open(run.folder("needles"), run.key), k=run.policy.privacy.k)
 
 
 def identifiers_of(run: Run) -> int:

@@ -31,6 +31,7 @@ from anonymize.judging import (
     expectations_gate,
     k_gate,
     leak_gate,
+    leaks_of_words,
     models_gate,
     population_gate,
     risks,
@@ -526,6 +527,9 @@ def decide(run: Run, *, approve: bool, steward: str, reason: str, shown: str | N
     if asked is None:
         raise ReviewMissing(f"run '{run.id}' has nothing to review: it has not passed its gates, or has ended")
     needed = run.policy.review.stewards
+    held = leaks_of_words(run, {"the reason": reason}) if approve else []
+    if held:
+        raise ReviewMissing(f"a decision stands in the manifest, for readers. {'; '.join(held)}. Say it without")
     decision = reviewing.decide(asked, run.folder("review"), approve=approve, steward=steward, reason=reason, stewards=needed, shown=shown)
     _decided(run, decision)
     counts = {"approved": approve, "steward": decision.steward, "reason": decision.reason, "files": len(decision.files)}

@@ -167,7 +167,13 @@ class S3:
 
 
 @functools.lru_cache(maxsize=8)
-def _client_of(endpoint: str, region: str, authorities: str, credentials: tuple[str, ...], ambient: tuple[str, ...]) -> Any:
+def _client_of(
+    endpoint: str,
+    region: str,
+    authorities: str,
+    credentials: tuple[str, ...],
+    ambient: tuple[str, ...],  # noqa: ARG001  it is a part of the cache's key
+) -> Any:
     """A client, which threads may share and which takes a tenth of a second to make. ambient: the environment's words that it reads, so that
     another environment gets another client."""
     import boto3

@@ -79,7 +79,7 @@ def test_no_value_of_an_encrypted_column_and_no_key_stands_in_any_byte(store: Pa
 def test_what_anybody_may_read_other_readers_read(store: Path) -> None:
     folder = next((store / "icu" / "versions").iterdir())
     assert list(pd.read_parquet(folder / "data" / "patient", columns=["race"])["race"].dropna().unique()) == ["White"]
-    with pytest.raises(OSError, match="[Dd]ecrypt"):
+    with pytest.raises(OSError, match=r"[Dd]ecrypt"):
         pd.read_parquet(folder / "data" / "patient")
     readme = (folder / "README.md").read_text()
     assert "These columns are encrypted: patient.zip3, note.text." in readme

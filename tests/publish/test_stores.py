@@ -13,7 +13,7 @@ from anonymize.publish.backends import open_backend
 from anonymize.publish.s3 import at_rest
 from anonymize.publish.verifying import verify
 from tests.publish.conftest import make_facts
-from tests.publish.test_store import signed
+from tests.publish.test_store import signed, undisturbed
 
 
 @pytest.fixture(params=["memory", "local"])
@@ -50,7 +50,7 @@ def test_a_file_is_created_once(store_uri: str) -> None:
 def test_of_two_runs_that_publish_one_version_one_does_and_the_other_writes_nothing(stage: Path, store_uri: str) -> None:
     facts, decision = make_facts(stage), signed(stage)
     store = Store(store_uri)
-    version = publish(stage, store_uri + "-other" if "://" not in store_uri else store_uri.replace("/research", "/other"), facts, decision).version
+    version = publish(stage, undisturbed(store_uri), facts, decision).version
     store.begin("icu", version, "icu-7")
     with pytest.raises(StoreError, match="is being published by run icu-7"):
         publish(stage, store_uri, facts, decision)
@@ -75,7 +75,9 @@ def test_a_manifest_is_put_only_where_there_is_none(stage: Path, store_uri: str)
     ("asked", "said"),
     [("sse-s3", ("AES256", None)), ("sse-kms:1234abcd-12ab-34cd-56ef-1234567890ab", ("aws:kms", "1234abcd-12ab-34cd"))],
 )
-def test_every_object_is_encrypted_at_rest_as_the_policy_says(stage: Path, s3_uri: str, s3_server: str, asked: str, said: tuple[str, Any]) -> None:
+def test_every_object_is_encrypted_at_rest_as_the_policy_says(
+    stage: Path, s3_uri: str, s3_server: str, asked: str, said: tuple[str, Any]
+) -> None:
     import boto3
 
     release = publish(stage, s3_uri, make_facts(stage), signed(stage), server_encryption=asked)

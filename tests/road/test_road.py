@@ -192,6 +192,28 @@ def test_the_leak_gate_stops_a_column_of_names_and_says_no_name(folder: Path) ->
     assert not any(re.search(rf"\b{re.escape(name)}\b", told) for name in (*hospital.FAMILY, *hospital.GIVEN))
 
 
+def test_the_leak_gate_reads_the_policys_own_words(folder: Path) -> None:
+    _, mrn, family, given, *_ = hospital.patient(13)
+    text = hospital.POLICY.replace("title: Small", f"title: Records of {given} {family}")
+    text = text.replace("ward: plain", f"ward: {{role: plain, description: 'As {given} {family} had it.'}}")
+    text = text.replace("sex: quasi flat", f"sex: {{role: quasi, hierarchy: flat, unit: '{mrn}'}}")
+    with pytest.raises(GateFailed) as raised:
+        pipeline.to_review(Run.open(load(hospital.policy(folder, text))))
+    for place in ("release.title", "tables.stay.columns.ward.description", "tables.patient.columns.sex.unit"):
+        assert f"{place}: the words hold a person's" in str(raised.value)
+    assert str(family) not in str(raised.value)
+
+
+def test_a_reason_that_names_a_person_is_refused_and_not_kept(folder: Path) -> None:
+    _, _, family, given, *_ = hospital.patient(13)
+    run = Run.open(load(hospital.policy(folder)))
+    pipeline.to_review(run)
+    with pytest.raises(ReviewMissing, match="the reason: the words hold a person's name") as raised:
+        pipeline.decide(run, approve=True, steward="Test Steward", reason=f"{given} {family} consented")
+    assert str(family) not in str(raised.value) + every_byte(folder)
+    pipeline.decide(run, approve=True, steward="Test Steward", reason="everybody consented")
+
+
 def test_under_safe_harbor_years_alone_arrive_in_columns_and_in_notes(folder: Path) -> None:
     travel(folder, hospital.SAFE_HARBOR)
     notes, stays = published(folder, "note"), published(folder, "stay")
