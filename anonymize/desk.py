@@ -4,8 +4,8 @@ that who serves the pages need not reach them."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +13,8 @@ from typing import Any
 
 from anonymize.policy.model import Policy
 from anonymize.run import Counts, Record
+from anonymize.taking_back import retracting
+from anonymize.taking_back.proving import Proof, VersionProof
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,127}")
 
@@ -24,6 +26,7 @@ class State(StrEnum):
     SIGNED = "waits for a second steward"
     APPROVED = "approved"
     PUBLISHED = "published"
+    TAKEN_BACK = "taken back"
     REJECTED = "rejected"
     DISCARDED = "discarded"
     STOPPED = "stopped by a gate"
@@ -54,6 +57,8 @@ class Seen:
     started: datetime
     state: State
     gates: tuple[Gate, ...]
+    taken: VersionProof | None = None
+    """What became of its version in a retraction."""
 
     @property
     def dataset(self) -> str:
@@ -104,20 +109,35 @@ class Seen:
 
 def runs(policy: Policy) -> list[Seen]:
     """The runs of a policy's dataset, the newest first."""
-    return sorted(_runs(policy), key=lambda seen: seen.started, reverse=True)
+    taken = {version.version: version for proof in retractions(policy) for version in proof.versions}
+    return sorted((_with(seen, taken) for seen in _runs(policy)), key=lambda seen: seen.started, reverse=True)
 
 
 def find(policy: Policy, run_id: str) -> Seen | None:
     """One run of a policy's dataset; None where there is none, and where this can be no run's id: it is part of a path."""
     if not RUN_ID.fullmatch(run_id):
         return None
-    return _seen(policy, Record(policy.path(policy.workspace) / "records" / run_id))
+    seen = _seen(policy, Record(policy.path(policy.workspace) / "records" / run_id))
+    taken = {version.version: version for proof in retractions(policy) for version in proof.versions}
+    return None if seen is None else _with(seen, taken)
+
+
+def retractions(policy: Policy) -> list[Proof]:
+    """The proofs of the dataset's retractions, the newest first."""
+    found = (Proof.model_validate_json(file.read_bytes()) for file in retracting.home(policy).glob(f"*/{retracting.PROOF}"))
+    return sorted((proof for proof in found if proof.dataset == policy.dataset), key=lambda proof: proof.asked, reverse=True)
 
 
 def before(seen: Seen) -> Seen | None:
     """The release that was published before this run began, to compare it with; None for the first."""
-    earlier = [one for one in runs(seen.policy) if one.state is State.PUBLISHED and one.started < seen.started]
+    earlier = [one for one in runs(seen.policy) if one.state in (State.PUBLISHED, State.TAKEN_BACK) and one.started < seen.started]
     return earlier[0] if earlier else None
+
+
+def _with(seen: Seen, taken: Mapping[str, VersionProof]) -> Seen:
+    """The run, with what a retraction did to its version."""
+    done = taken.get(seen.version or "") if seen.state is State.PUBLISHED else None
+    return seen if done is None else replace(seen, state=State.TAKEN_BACK, taken=done)
 
 
 def _runs(policy: Policy) -> Iterator[Seen]:

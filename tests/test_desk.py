@@ -15,6 +15,8 @@ from anonymize.desk import State
 from anonymize.policy.loader import load
 from anonymize.policy.model import Policy
 from anonymize.run import Record, Run
+from anonymize.taking_back import retracting
+from anonymize.taking_back.proving import Proof, VersionProof
 from tests.road import hospital
 
 START = datetime(2026, 3, 1, 8, tzinfo=UTC)
@@ -64,6 +66,28 @@ def test_a_run_is_held_against_the_release_before_it(policy: Policy) -> None:
         record(policy, name, hours, end={"outcome": outcome})
     found = {seen.id: desk.before(seen) for seen in desk.runs(policy)}
     assert {name: seen.id if seen else None for name, seen in found.items()} == {"a": None, "b": "a", "c": "a", "d": "c"}
+
+
+def test_a_version_that_people_were_taken_out_of_is_told_so(policy: Policy) -> None:
+    published = {"publish": {"version": "v1"}, "end": {"outcome": "published"}}
+    record(policy, "one", **published)
+    record(policy, "two", 1, **{**published, "publish": {"version": "v2"}})
+    version = VersionProof(version="v1", content_sha256_before="0", files_before={}, rows_of_theirs={"patient": 1}, replaced_by="v1r")
+    known = {"reason": "asked to", "by": "A. Steward", "asked": START, "subjects": 1, "key_id": "k", "policy_sha256": "p", "code_version": "1"}
+    for name, dataset in (("r1", policy.dataset), ("r2", "of-somebody-else")):
+        changed = {"retraction": name, "dataset": dataset, "versions": (version,), "rows_of_theirs_in_what_stands": {}}
+        folder = retracting.home(policy) / name
+        folder.mkdir(parents=True)
+        (folder / retracting.PROOF).write_text(Proof.model_validate({**known, **changed}).model_dump_json())
+    assert [proof.retraction for proof in desk.retractions(policy)] == ["r1"]
+    assert {seen.id: seen.state for seen in desk.runs(policy)} == {"one": State.TAKEN_BACK, "two": State.PUBLISHED}
+    one, two = (desk.find(policy, name) for name in ("one", "two"))
+    assert one is not None
+    assert two is not None
+    assert (one.taken, two.taken) == (version, None)
+    before = desk.before(two)
+    assert before is not None
+    assert before.id == "one", "it is what the next one is held against"
 
 
 @pytest.mark.parametrize("name", ["../one", "..", "", ".one", "a/b", "one\n", "a" * 129, "two", "other"])

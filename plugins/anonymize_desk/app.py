@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 
 from anonymize.auditing.page import document, part
 from anonymize.auditing.served import add_labels, read_sample
-from anonymize.desk import Seen, State, find
+from anonymize.desk import Seen, State, find, retractions
 from anonymize.errors import AnonymizeError
 from anonymize.evidence import render
 from anonymize.publish.review import same_person
@@ -35,7 +35,7 @@ prefix = "/desk"
 MOST_ROWS = 200
 MOST_BYTES = 4_000_000
 """Of labels that are sent at once: a hundred times what the page sends."""
-KINDS = ("waiting", "published", "rejected", "failed", "under way")
+KINDS = ("waiting", "published", "taken back", "rejected", "failed", "under way")
 app = FastAPI(title="The steward's desk", docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(get_user)])
 
 
@@ -125,7 +125,7 @@ def _release(request: Request, user: BaseUser, seen: Seen, status: int = 200, **
     known = {
         "body": body(found) if found else "",
         "notes": read_sample(seen.policy, seen.id) is not None if decides else False,
-        "may_retract": seen.state is State.PUBLISHED and may(user, seen.dataset, Act.RETRACT),
+        "may_retract": seen.state in (State.PUBLISHED, State.TAKEN_BACK) and may(user, seen.dataset, Act.RETRACT),
         **dict.fromkeys(("told", "problem", "reason"), ""),
         **said,
         "seen": seen,
@@ -228,4 +228,4 @@ def report(user: GetUserDep, seen: SeenDep, kind: Literal["html", "pdf"]) -> Res
 def retract(request: Request, user: GetUserDep, seen: RetractDep) -> Response:
     """What taking people back means, and how it is asked for."""
     note(seen, user, "looked", page="retract")
-    return page("retract.html", request, user, seen=seen)
+    return page("retract.html", request, user, seen=seen, proofs=retractions(seen.policy))

@@ -15,6 +15,7 @@ SIGNS = {
     State.SIGNED: "◐",
     State.APPROVED: "✓",
     State.PUBLISHED: "✓",
+    State.TAKEN_BACK: "↩",
     State.REJECTED: "✗",
     State.DISCARDED: "–",
     State.STOPPED: "✗",
@@ -31,7 +32,7 @@ class Row:
     run: str
     version: str
     kind: str
-    """`waiting`, `published`, `rejected`, `failed` or `under way`: what the list is filtered by."""
+    """`waiting`, `published`, `taken back`, `rejected`, `failed` or `under way`: what the list is filtered by."""
     sign: str
     words: str
     by: str
