@@ -31,6 +31,8 @@ _SLACK = 0.02
 _MOST_NODES = 30_000_000
 #: So many classes are tried for a tuple that is left over, the cheapest first.
 _TRIED = 64
+#: So often a class is looked at as a host when the outcome is made better.
+_MOST_VISITS = 40_000_000.0
 
 
 @dataclass(frozen=True)
@@ -129,9 +131,26 @@ class Peeler:
         left = left[self.encoded.cells.rows[left] > 0]  # of the population no one need be housed
         if len(left):
             self._house(left)
+        self._improve()
         lost = int(self.encoded.cells.rows[self.place < 0].sum())
         if lost > int(self.settings.suppression * self.encoded.total + 1e-9):
             raise AnonymizeError(unreachable(self.judge, self.highest))
+
+    def _improve(self) -> None:
+        """Move tuples between classes, and dissolve and part classes, where that loses less. Only where k is all that is asked, and a tuple's
+        records are subjects of their own: then sizes alone say what holds."""
+        from anonymize.privacy import peeling
+
+        e, published = self.encoded, np.flatnonzero(self.place >= 0)
+        if self._one_by_one or len(e.cells.subjects) or not len(published):
+            return
+        ids, first = self._published_classes(published)
+        ids = ids.astype(np.int64)
+        levels, _ = peeling.improve(
+            e.cells.codes[published], e.cells.rows[published], ids, len(first), np.array(self.lowest, np.int64),
+            np.array(self.highest, np.int64), e.groups, e.losses, self.settings.k, min(_MOST_VISITS, self._work / max(len(self.highest), 1)),
+        )  # fmt: skip
+        self.levels[published] = levels[ids]
 
     def _coarsely(self, left: np.ndarray) -> np.ndarray:
         """Publish what the budget left, along the cheapest path of ever coarser nodes, whatever it costs."""
