@@ -2,7 +2,8 @@
 
 Classes that hold are peeled off in the order of what they cost: nodes of the lattice by the mean loss of the records that are still
 left (reckoned anew as they go), and at a node the classes whose own loss is no more than the node's turn; the others wait for theirs.
-What is left in the end is fewer than k subjects: each goes to the published class that it makes coarser at the least cost.
+What is left in the end is fewer than k subjects: each goes to the published class that it makes coarser at the least cost. Then, where k is all
+that is asked, tuples move between classes, dear classes are dissolved and large ones parted, while that loses less.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ _SLACK = 0.02
 _MOST_NODES = 30_000_000
 #: So many classes are tried for a tuple that is left over, the cheapest first.
 _TRIED = 64
-#: So often a class is looked at as a host when the outcome is made better.
-_MOST_VISITS = 40_000_000.0
+#: So often a class is looked at as a host, a tuple, when the outcome is made better: the most is won early, the last tenth costs as much again.
+_VISITS = 500
 
 
 @dataclass(frozen=True)
@@ -146,10 +147,10 @@ class Peeler:
             return
         ids, first = self._published_classes(published)
         ids = ids.astype(np.int64)
-        levels, _ = peeling.improve(
-            e.cells.codes[published], e.cells.rows[published], ids, len(first), np.array(self.lowest, np.int64),
-            np.array(self.highest, np.int64), e.groups, e.losses, self.settings.k, min(_MOST_VISITS, self._work / max(len(self.highest), 1)),
-        )  # fmt: skip
+        visits = min(_VISITS * len(published), self._work / max(len(self.highest), 1))
+        lowest, highest = np.array(self.lowest, np.int64), np.array(self.highest, np.int64)
+        codes, rows = e.cells.codes[published], e.cells.rows[published]
+        levels, _ = peeling.improve(codes, rows, ids, len(first), lowest, highest, e.groups, e.losses, self.settings.k, visits)
         self.levels[published] = levels[ids]
 
     def _coarsely(self, left: np.ndarray) -> np.ndarray:

@@ -166,8 +166,8 @@ def cheapest_hosts(
 def joined(
     codes: np.ndarray, some: np.ndarray, number: int, without: int, lowest: np.ndarray, groups: np.ndarray, losses: np.ndarray, out: np.ndarray
 ) -> float:
-    """The least levels at which some tuples are one class, into `out`, and a record's loss there. some: positions, the first `number` of them but
-    for the one at `without`."""
+    """The least levels at which some tuples are one class, into `out`, and a record's loss there. some: positions, the first `number` of them
+    but for the one at `without`."""
     cost = 0.0
     first = some[1] if without == 0 else some[0]
     for c in range(codes.shape[1]):
@@ -185,7 +185,9 @@ def joined(
 
 
 @compiled
-def mark(h: int, t: int, codes: np.ndarray, levels: np.ndarray, groups: np.ndarray, losses: np.ndarray, marks: np.ndarray, own: np.ndarray) -> float:
+def mark(
+    h: int, t: int, codes: np.ndarray, levels: np.ndarray, groups: np.ndarray, losses: np.ndarray, marks: np.ndarray, own: np.ndarray
+) -> float:
     """Note of a class, of which t is a tuple, each column's group and loss at the class's levels; and return their sum."""
     cost = 0.0
     for c in range(codes.shape[1]):
@@ -222,18 +224,22 @@ def best_host(
     losses: np.ndarray,
 ) -> tuple[int, float]:
     """The class that takes a tuple in at the least loss, if that is under `limit`, else -1; and the loss."""
-    found, best = -1, limit
+    found, best, m = -1, limit, codes.shape[1]
+    # What the tuple shows in each column at each level, side by side: this is read for every class.
+    shown = np.empty((m, groups.shape[0]), np.int32)
+    for c in range(m):
+        shown[c] = groups[:, codes[t, c]]
     for h in range(count):
         price = costs[h] * rows
         if price >= best or sizes[h] == 0 or h == skip:
             continue
         everybody = sizes[h] + rows
-        for c in range(codes.shape[1]):
+        for c in range(m):
             level = levels[h, c]
-            if groups[level, codes[t, c]] == marks[h, c]:
+            if shown[c, level] == marks[h, c]:
                 continue
             leaf = codes[first[h], c]
-            while level <= highest[c] and groups[level, codes[t, c]] != groups[level, leaf]:
+            while level <= highest[c] and shown[c, level] != groups[level, leaf]:
                 level += 1
             if level > highest[c]:
                 price = np.inf
@@ -259,23 +265,23 @@ def improve(
     k: int,
     most: float,
 ) -> tuple[np.ndarray, float]:
-    """Make the classes of a recoding lose less, as long as that goes: a tuple moves to another class; a class is dissolved into others; a class of
-    twice k is parted. Each class is then at the least levels at which it is one. The dearest go first, so that few classes are tried in vain.
+    """Make the classes of a recoding lose less, as long as that goes: a tuple moves to another class; a class is dissolved into others; a class
+    of twice k is parted. Each class is then at the least levels at which it is one. The dearest go first, so that few classes are tried in vain.
 
-    codes: int32 (n, m); rows: int64 (n), each tuple's subjects; class_of: int64 (n), the tuples' classes, `count` of them: changed in place. most:
-    so many classes are looked at as hosts. Returns int64 (classes, m), levels; and how many hosts were looked at.
+    codes: int32 (n, m); rows: int64 (n), each tuple's subjects; class_of: int64 (n), the tuples' classes, `count` of them: changed in place.
+    most: so many classes are looked at as hosts. Returns int16 (classes, m), levels; and how many hosts were looked at.
     """
     n, m = codes.shape
     room = 2 * count + n // max(k, 1) + 1
-    levels, costs, sizes = np.zeros((room, m), np.int64), np.zeros(room), np.zeros(room, np.int64)
+    levels, costs, sizes = np.zeros((room, m), np.int16), np.zeros(room), np.zeros(room, np.int64)
     head, after = np.full(room, -1, np.int64), np.full(n, -1, np.int64)
     for t in range(n - 1, -1, -1):
         h = class_of[t]
         after[t] = head[h]
         head[h] = t
         sizes[h] += rows[t]
-    some, other, trial = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(m, np.int64)
-    old_levels, hosts = np.empty((n, m), np.int64), np.empty(n, np.int64)
+    some, other, trial = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(m, np.int16)
+    old_levels, hosts = np.empty((n, m), np.int16), np.empty(n, np.int64)
     marks, own = np.zeros((room, m), np.int32), np.zeros((room, m))
     for h in range(count):
         number = 0

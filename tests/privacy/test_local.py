@@ -16,7 +16,7 @@ from anonymize import pipeline
 from anonymize.errors import AnonymizeError
 from anonymize.hierarchies import build
 from anonymize.policy.loader import load
-from anonymize.privacy import LocalSolution, SearchSettings, recode_locally, search
+from anonymize.privacy import LocalSolution, SearchSettings, local, recode_locally, search
 from anonymize.privacy.models import DistinctL, Model
 from anonymize.run import Run
 from tests.privacy.test_search import HIERARCHIES, ROWS, Row, tally
@@ -54,6 +54,23 @@ def test_every_class_holds_k_and_nobody_is_suppressed(rows: list[Row], k: int) -
     assert min(classes.values()) >= k
     assert solution.k >= k
     assert solution.loss == pytest.approx(loss_of(rows, out))
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS, st.integers(2, 3), st.integers(0, 2), st.integers(2, 4))
+def test_what_is_made_better_at_the_end_is_better_and_still_holds(rows: list[Row], k: int, low: int, high: int) -> None:
+    wanted = SearchSettings(k=k, suppression=1.0, min_levels={"age": low}, max_levels={"age": high})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local, "_VISITS", 0)
+        before = recode_locally(tally(rows), HIERARCHIES, wanted)
+    after = recode_locally(tally(rows), HIERARCHIES, wanted)
+    assert after.loss <= before.loss + 1e-12
+    out = [row for row in applied(after, rows) if not row["__suppressed"]]
+    classes = Counter(tuple(row[name] for name in HIERARCHIES) for row in out)
+    assert min(classes.values(), default=k) >= k
+    assert after.suppressed == before.suppressed == len(rows) - len(out)
+    ladders = [HIERARCHIES["age"].generalize(pa.array([row[0] for row in rows], pa.string()), level) for level in range(low, high + 1)]
+    assert {row["age"] for row in out} <= set().union(*(step.to_pylist() for step in ladders))
 
 
 @settings(max_examples=60, deadline=None)
@@ -129,7 +146,7 @@ def test_what_is_left_over_is_taken_in_where_it_costs_least() -> None:
     assert (out[-1]["zip"], out[-1]["sex"]) == ("59001", "M")
 
 
-@pytest.mark.parametrize(("name", "reference", "most"), [("adult", 0.058628, 0.88), ("fars_subset", 0.084436, 0.90)])
+@pytest.mark.parametrize(("name", "reference", "most"), [("adult", 0.058628, 0.88), ("fars_subset", 0.084436, 0.885)])
 def test_less_is_lost_than_by_arx(data_dir: Path, name: str, reference: float, most: float) -> None:
     folder = data_dir / "tables" / name
     rows = duckdb.sql(f"FROM read_csv('{folder}/{name}.csv', delim=';', all_varchar=true)").to_arrow_table()
