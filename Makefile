@@ -30,8 +30,13 @@ airflow: install  ## Airflow with our DAGs on this machine: the sample policy's 
 bench-text: install
 	$(BIN)/python -m benchmarks.text
 
-bench-privacy: install
+bench-privacy: install $(BUILD)/peers/installed
 	$(BIN)/python -m benchmarks.privacy
+
+# Other libraries want other versions than ours: an environment of their own. Where they do not install, the benchmark says so and goes on.
+$(BUILD)/peers/installed: benchmarks/privacy/peers.txt | install
+	-@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(BUILD)/peers && \
+		$(BIN)/uv pip install --quiet --python $(BUILD)/peers/bin/python --requirement $< && touch $@
 
 install: $(VENV)/installed
 
