@@ -19,7 +19,7 @@ from anonymize.engine.base import Table
 from anonymize.hierarchies import Hierarchy
 from anonymize.measuring import measure
 from anonymize.minimality import Known, minimality
-from anonymize.policy.model import Role, Rule
+from anonymize.policy.model import Method, Role, Rule
 from anonymize.privacy.attacks import Minimality
 from anonymize.privacy.models import Model, columns_of
 from anonymize.privacy.utility import rounded
@@ -237,7 +237,7 @@ def differences_gate(run: Run, staged: dict[str, Staged]) -> Judged:
             continue
         found = differences(Seen(ds.dataset(one.files(one.data)), id_, tuple(quasi)), before, policy.privacy.k)
         if not found.linked:
-            words.append(f"{table}: shares no subject's pseudonym with the last version")
+            words.append(f"{table}: shares no pseudonym with the last version")
             continue
         held = not found.short
         passed = passed and (held or policy.privacy.differences == "report")
@@ -249,10 +249,13 @@ def differences_gate(run: Run, staged: dict[str, Staged]) -> Judged:
 
 
 def _published_id(run: Run, table: str) -> str | None:
-    """The published name of the subjects' pseudonym, where it leaves."""
+    """The published name of what joins a table's versions: the subjects' pseudonym where it leaves, else the first other pseudonym, for a stay's
+    own number is as stable as a person's; then those that it names are counted."""
     column = run.policy.subject_column(table)
     rule = run.policy.tables[table].columns.get(column or "")
-    return (rule.rename or column) if rule is not None and rule.leaves else None
+    if rule is not None and rule.leaves:
+        return rule.rename or column
+    return next((name for name, rule in rules_of(run, table).items() if rule.method is Method.PSEUDONYM), None)
 
 
 def _seen(version: Version, table: str, id_: str | None) -> Seen | None:

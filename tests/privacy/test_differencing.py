@@ -102,3 +102,14 @@ def test_a_policy_may_hold_her_back(folder: Path) -> None:
     one_more(folder)
     with pytest.raises(GateFailed, match="1 subjects added"):
         travel(file, "third")
+
+
+def test_another_pseudonym_joins_the_versions_where_the_subjects_own_does_not_leave(folder: Path) -> None:
+    file = hospital.policy(folder)
+    text = file.read_text().replace("patient_id: identifier pseudonym\n      mrn: identifier drop mrn", "mrn: identifier pseudonym mrn")
+    assert "mrn: identifier pseudonym mrn" in text
+    file.write_text(text)
+    travel(file, "first")
+    one_more(folder)
+    told = gates(travel(file, "second"))["differences"]
+    assert "1 subjects added" in str(told["words"])
