@@ -255,8 +255,14 @@ class Store:
         for name in self.backend.folders(f"{dataset}/versions"):
             if name != version and self.manifest(dataset, name) is None and self.tombstone(dataset, name) is None:
                 mark = self._mark(dataset, name)
+                if mark is None and not self._written(dataset, name):
+                    continue  # another publisher made it this moment, and has yet to mark it
                 if mark is None or mark[0] == run or datetime.now(UTC) - mark[1] > ABANDONED:
                     yield name
+
+    def _written(self, dataset: str, version: str) -> bool:
+        """Whether a version's folder holds a file beside marks and unfinished ones; each is written after the mark."""
+        return any(not path.rpartition("/")[2].startswith(".") for path in self.backend.files(folder_of(dataset, version)))
 
     def _mark(self, dataset: str, version: str) -> tuple[str, datetime] | None:
         data = self.backend.read_bytes(f"{folder_of(dataset, version)}/{MARK}")

@@ -215,7 +215,7 @@ def _published(policy: Policy, plan: Plan, version: Version, done: Rewritten) ->
         raise AnonymizeError(f"a document of {version.manifest.version} names a subject's pseudonym; nothing is published")
     asked = review.request(done.stage, gates=facts.gates, at=plan.at)
     decision = review.Decision(approve=True, steward=plan.by, reason=plan.reason, at=plan.at, files=asked.files)
-    return publish(done.stage, store_uri(policy), facts, decision).manifest
+    return publish(done.stage, store_uri(policy), facts, decision, server_encryption=policy.release.encryption.server).manifest
 
 
 def _facts(policy: Policy, plan: Plan, manifest: Manifest, done: Rewritten) -> ReleaseFacts:
