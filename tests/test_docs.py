@@ -7,13 +7,28 @@ from pathlib import Path
 
 from anonymize.hierarchies import names
 from anonymize.policy.loader import load
-from anonymize.policy.model import METHODS, Checks, FhirSource, FileSource, Kind, Policy, Privacy, Release, Review, Rule, SqlSource, Table, Text
+from anonymize.policy.model import (
+    METHODS,
+    Checks,
+    Encryption,
+    FhirSource,
+    FileSource,
+    Kind,
+    Policy,
+    Privacy,
+    Release,
+    Review,
+    Rule,
+    SqlSource,
+    Table,
+    Text,
+)
 from tests.conftest import ROOT
 
 
 def test_every_word_of_a_policy_is_explained() -> None:
     page = (ROOT / "docs" / "policy.md").read_text()
-    models = (Policy, Table, Rule, Privacy, Text, Checks, Review, Release, SqlSource, FileSource, FhirSource)
+    models = (Policy, Table, Rule, Privacy, Text, Checks, Review, Release, Encryption, SqlSource, FileSource, FhirSource)
     words = {field.alias or name for model in models for name, field in model.model_fields.items()}
     words |= {kind.value for kind in Kind} | {role.value for role in METHODS} | {m.value for methods in METHODS.values() for m in methods}
     words |= {name.split(":")[0] for name in names()}

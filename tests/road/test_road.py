@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from anonymize import pipeline
-from anonymize.errors import AnonymizeError, GateFailed, PolicyError, QuarantineBudgetExceeded, ReviewMissing, WorkspaceBusy
+from anonymize.errors import AnonymizeError, GateFailed, KeyMissing, PolicyError, QuarantineBudgetExceeded, ReviewMissing, WorkspaceBusy
 from anonymize.policy.loader import load
 from anonymize.publish import open_version
 from anonymize.run import Run, exclusive
@@ -214,6 +214,26 @@ def test_a_reason_that_names_a_person_is_refused_and_not_kept(folder: Path) -> N
         pipeline.decide(run, approve=True, steward="Test Steward", reason=f"{given} {family} consented")
     assert str(family) not in str(raised.value) + every_byte(folder)
     pipeline.decide(run, approve=True, steward="Test Steward", reason="everybody consented")
+
+
+def test_a_column_under_a_key_goes_down_the_whole_road(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = hospital.POLICY.replace(
+        "release: {store: store,", "release: {store: store, encryption: {footer: env:SMALL_FOOTER, columns: {note.body: env:SMALL_BODY}},"
+    )
+    keys = {"SMALL_FOOTER": "f" * 40, "SMALL_BODY": "b" * 40}
+    with monkeypatch.context() as patch:
+        for name, secret in keys.items():
+            patch.setenv(name, secret)
+        run = travel(folder, text)
+    version = open_version(folder / "store", "small", verify=True)
+    with pytest.raises(KeyMissing, match="SMALL_BODY"):
+        version.dataset("note")
+    assert any("[NAME" in body for body in version.dataset("note", keys=keys).to_table()["body"].to_pylist())
+    assert version.dataset("patient").count_rows() > 0
+    published_files = {file.path: file.sha256 for table in version.manifest.tables for file in table.files}
+    assert version.manifest.decision is not None
+    assert {f"data/{path}": sha for path, sha in version.manifest.decision.files.items() if path.endswith(".parquet")} == published_files
+    assert (run.record.get("request") or {})["version"] == version.manifest.version
 
 
 def test_under_safe_harbor_years_alone_arrive_in_columns_and_in_notes(folder: Path) -> None:
