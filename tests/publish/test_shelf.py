@@ -57,7 +57,8 @@ def test_a_dataset_is_opened_by_name_from_the_environments_store(version: Path, 
     monkeypatch.setenv("ANONYMIZE_STORE", str(store))
     assert open_dataset("icu", verify=True).schema.names == ["patient_id", "born", "zip3", "race"]
     assert open_dataset("icu", version=version.name, table="note", columns=["lab"]).head(2).to_pydict() == {"lab": [0.0, 0.5]}
-    for wrong, words in (({"table": "labs"}, "It has: patient, note"), ({"columns": ["zip"]}, "no column 'zip'"), ({"version": "1"}, "no version '1'")):
+    cases = (({"table": "labs"}, "It has: patient, note"), ({"columns": ["zip"]}, "no column 'zip'"), ({"version": "1"}, "no version '1'"))
+    for wrong, words in cases:
         with pytest.raises(StoreError, match=words):
             open_dataset("icu", **wrong)
     assert run("datasets").output.splitlines()[0] == "icu  ICU stays"
@@ -120,9 +121,11 @@ def test_the_change_log_says_what_is_new_and_carries_the_past(version: Path, tmp
     ):  # fmt: skip
         assert words in log, words
     assert log.count("# Changes\n") == 1
-    assert "Nothing but the day" in change_log(facts.model_copy(update={"tables": past.manifest.tables}), version="v2", before=past.manifest).decode()
+    same = facts.model_copy(update={"tables": past.manifest.tables})
+    assert "Nothing but the day" in change_log(same, version="v2", before=past.manifest).decode()
     older = past.manifest.model_copy(update={"format": 1})
-    assert "precision" not in change_log(facts.model_copy(update={"tables": (tables[0],)}), version="v2", before=older).decode()
+    fewer = facts.model_copy(update={"tables": (tables[0],)})
+    assert "precision" not in change_log(fewer, version="v2", before=older).decode()
 
 
 def test_extra_documents_are_bound_like_ours_and_cannot_take_their_names(version: Path, tmp_path: Path) -> None:
@@ -144,7 +147,8 @@ def lines(tmp_path: Path, columns: dict[str, tuple[str, str, list[Any]]], subjec
     if subjects is not None:
         (tmp_path / "subjects" / "t").mkdir(parents=True)
         pq.write_table(pa.table({"__subject": subjects}), tmp_path / "subjects" / "t" / "part-00000.parquet")
-    known = [ColumnFact(name=name, type=str(table.schema.field(name).type), role=role, method=method) for name, (role, method, _) in columns.items()]
+    types = {name: str(table.schema.field(name).type) for name in columns}
+    known = [ColumnFact(name=name, type=types[name], role=role, method=method) for name, (role, method, _) in columns.items()]
     fact = TableFact(name="t", rows=table.num_rows, subjects=len(set(subjects)) if subjects else None, columns=tuple(known))
     found = describe(tmp_path / "stage", (fact,), k=k, subjects=tmp_path / "subjects" if subjects else None)
     return {line.column.name: line for line in found}
@@ -153,7 +157,8 @@ def lines(tmp_path: Path, columns: dict[str, tuple[str, str, list[Any]]], subjec
 def test_categories_are_counted_in_people_and_hidden_under_k(tmp_path: Path) -> None:
     people = [f"p{n}" for n in range(20)] + ["p0"] * 10  # one person has eleven rows
     wards = ["ICU"] * 8 + ["ER"] * 6 + ["OR"] * 5 + ["morgue"] + ["attic"] * 10
-    found = lines(tmp_path, {"ward": ("plain", "keep", wards), "name": ("identifier", "pseudonym", people), "text": ("text", "scrub", wards)}, people)
+    columns = {"ward": ("plain", "keep", wards), "name": ("identifier", "pseudonym", people), "text": ("text", "scrub", wards)}
+    found = lines(tmp_path, columns, people)
     # attic: 10 rows of 1 person; with the morgue's 1 that would be 2 of 20, found by subtraction: so the OR goes with them
     assert found["ward"].categories == (Category("ICU", 8), Category("ER", 6))
     assert found["ward"].more == "and values of fewer than 5 people"
