@@ -47,6 +47,9 @@ def settings(home: Path, port: int, given: Mapping[str, str]) -> dict[str, str]:
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
         "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(port + 1),
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(port + 2),
+        # Says nothing until AIRFLOW__OPENLINEAGE__TRANSPORT says where to.
+        "AIRFLOW__OPENLINEAGE__EXTRACTORS": "anonymize_airflow.lineage.RoadExtractor",
+        "AIRFLOW__OPENLINEAGE__DISABLE_SOURCE_CODE": "True",
         "PYTHONUNBUFFERED": "1",
     }
     path = {

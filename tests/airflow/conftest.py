@@ -133,6 +133,8 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "ANONYMIZE", "PYTEST"))}
     environment |= {"AIRFLOW_HOME": str(folder / "home"), "AIRFLOW_PORT": str(port), "ANONYMIZE_KEY": KEY}
     environment |= {"ANONYMIZE_POLICIES": str(folder / "policies")}
+    lineage = {"type": "file", "log_file_path": str(folder / "home" / "lineage.jsonl"), "append": True}
+    environment |= {"AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(lineage)}
     with said.open("wb") as out:
         launcher = subprocess.Popen([sys.executable, ROOT / "scripts" / "airflow_standalone.py"], env=environment, stdout=out, stderr=out)
     try:

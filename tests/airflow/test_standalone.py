@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from anonymize.publish import open_version
+from anonymize.trail import Trail, verify
+from anonymize.trail.lines import parse
 from tests.airflow.conftest import AIRFLOW_KEY, Airflow
 from tests.airflow.ward import PLANTED
 from tests.conftest import KEY
@@ -84,6 +86,38 @@ def test_malformed_records_end_the_run_at_once_and_keep_the_workspace(airflow: A
     assert "quarantine" in airflow.log("spoiled", run, "extract", 0).lower()
     [kept] = (airflow.folder / "workspace" / "runs").glob("spoiled-*")
     assert (kept / "quarantine" / "spoiled.parquet").exists()
+
+
+def test_what_was_read_and_written_is_told_to_openlineage(airflow: Airflow) -> None:
+    """By the file transport of this Airflow's settings; that no value stands in it is held by the last test, which searches its file too."""
+    events = [json.loads(line) for line in (airflow.home / "lineage.jsonl").read_text().splitlines()]
+    ways: dict[str, tuple[set[str], set[str]]] = {}
+    for event in events:
+        came, left = ways.setdefault(event["job"]["name"], (set(), set()))
+        came |= {f"{one['namespace']} {one['name']}" for one in event.get("inputs", [])}
+        left |= {f"{one['namespace']} {one['name']}" for one in event.get("outputs", [])}
+    assert ways["ward.extract"] == (
+        {"file ../source/patient", "file ../source/note"},
+        {"anonymize ward.extract.patient", "anonymize ward.extract.note"},
+    )
+    assert ways["ward.generalize"][1] == {"anonymize ward.stage.patient", "anonymize ward.stage.note"}
+    assert ways["ward.publish"][1] == {f"file {airflow.folder}/store/ward"}
+    assert ways["ehr.extract"][0] == {"connection://ward_ehr patient", "connection://ward_ehr note"}
+    schema = next(out["facets"]["schema"] for e in events for out in e.get("outputs", []) if out["name"].endswith("/store/ward"))
+    assert {"patient.age", "patient.zip", "note.text"} <= {field["name"] for field in schema["fields"]}
+    assert not any("name" in field["name"] for field in schema["fields"]), "columns that stay out are not told"
+    assert b"def extract(" not in (airflow.home / "lineage.jsonl").read_bytes(), "nor is the tasks' code"
+
+
+def test_the_audit_trail_has_who_asked_and_who_decided(airflow: Airflow) -> None:
+    there = Trail(airflow.folder / "workspace" / "trail")
+    assert verify(there).findings == ()
+    lines = [line.said for data in there.lines() if (line := parse(data)) is not None]
+    ward = [(line["action"], line["who"]) for line in lines if line["dataset"] == "ward" and line["action"] not in ("looked", "labelled")]
+    assert ward[0] == ("asked", "admin")
+    assert ("approved", "steward") in ward
+    assert ("published", "admin") in ward
+    assert ("rejected", "steward") in [(line["action"], line["who"]) for line in lines if line["dataset"] == "ehr"]
 
 
 def test_no_value_of_a_record_and_no_key_stands_in_anything_of_airflow(airflow: Airflow) -> None:
