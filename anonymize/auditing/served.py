@@ -1,7 +1,7 @@
 """A sample of notes that a desk serves: drawn where the key is, labelled where no key is, by any number of stewards.
 
-    <workspace>/desk/<run>/sample.json     the sample, as the page shows it: scrubbed text, 0600; goes when the run ends
-    <workspace>/audits/<run>.json          the labels, as `anonymize audit-text --labels` keeps them
+<workspace>/desk/<run>/sample.json     the sample, as the page shows it: scrubbed text, 0600; goes when the run ends
+<workspace>/audits/<run>.json          the labels, as `anonymize audit-text --labels` keeps them
 """
 
 from __future__ import annotations

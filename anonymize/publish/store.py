@@ -52,9 +52,7 @@ class Version:
     def _at(self, path: str) -> str:
         return f"{self.folder}/{path}" if self.folder else path
 
-    def dataset(
-        self, table: str, *, columns: Sequence[str] | None = None, keys: Mapping[str, str | bytes] | None = None
-    ) -> ds.Dataset:
+    def dataset(self, table: str, *, columns: Sequence[str] | None = None, keys: Mapping[str, str | bytes] | None = None) -> ds.Dataset:
         """A table as a pyarrow dataset. columns: those to read, all by default; keys: secrets of encrypted columns by their names, where the
         environment does not hold them.
 

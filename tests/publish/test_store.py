@@ -137,9 +137,7 @@ def test_a_publish_to_s3_that_is_killed_anywhere_leaves_a_whole_store_and_ends_t
     killed_at_every_step(tmp_path, s3_uri, monkeypatch, lambda step: step % 2 == 1)
 
 
-def killed_at_every_step(
-    tmp_path: Path, store_uri: str, monkeypatch: pytest.MonkeyPatch, half: Callable[[int], bool]
-) -> None:
+def killed_at_every_step(tmp_path: Path, store_uri: str, monkeypatch: pytest.MonkeyPatch, half: Callable[[int], bool]) -> None:
     old, old_facts = stages(tmp_path, 1, run="icu-1", hours=1)
     new, new_facts = stages(tmp_path, 2, run="icu-2", hours=2)
     first = publish(old, store_uri, old_facts, signed(old))

@@ -127,9 +127,7 @@ MAY_REMAIN = {
 }
 
 
-def test_the_sample_policy_goes_down_the_road_and_keeps_the_medicine(
-    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_sample_policy_goes_down_the_road_and_keeps_the_medicine(sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANONYMIZE_SAMPLE", str(sample))
     policies = tmp_path / "policies"
     policies.mkdir()
