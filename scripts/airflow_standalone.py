@@ -54,7 +54,7 @@ def settings(home: Path, port: int, given: Mapping[str, str]) -> dict[str, str]:
     }
     path = {
         "PATH": f"{BIN}{os.pathsep}{given.get('PATH', '')}",
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), given.get("PYTHONPATH")])),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), str(ROOT / "dags"), given.get("PYTHONPATH")])),
     }
     return {**ours, **given, **path, "AIRFLOW_HOME": str(home)}
 

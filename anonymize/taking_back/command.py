@@ -72,7 +72,7 @@ def retract_command(
     if dry_run:
         found = retracting.look(policy, keys)
         for held in found:
-            rows = ", ".join(f"{number:,} rows of {table}" for table, number in held.rows.items() if number)
+            rows = ", ".join(f"{number:,} {'row' if number == 1 else 'rows'} of {table}" for table, number in held.rows.items() if number)
             click.echo(f"{held.version}: " + "; ".join([*([rows] if rows else []), *held.unsearchable]))
         click.echo(f"{len(keys):,} subjects; {len(found):,} versions hold some of them or cannot be searched. Nothing was changed")
         return

@@ -100,4 +100,4 @@ def _version(version: VersionProof) -> Iterator[str]:
 
 
 def _told(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{rows:,} rows of `{table}`" for table, rows in counts.items() if rows) or "no row"
+    return ", ".join(f"{rows:,} {'row' if rows == 1 else 'rows'} of `{table}`" for table, rows in counts.items() if rows) or "no row"

@@ -1,8 +1,9 @@
 """OpenLineage: which tables each task of a policy's DAG reads and writes, by name; never a value of them, never a credential.
 
 Off unless the deployment says where the events go (`AIRFLOW__OPENLINEAGE__TRANSPORT`, see docs/operate.md); then this stands in
-`AIRFLOW__OPENLINEAGE__EXTRACTORS` as `anonymize_airflow.lineage.RoadExtractor`. Names as in the OpenLineage naming specification: a database's
-namespace is its host, a file's `file`; what lies in the workspace has the namespace `anonymize`.
+`AIRFLOW__OPENLINEAGE__EXTRACTORS` as `anonymize_airflow.lineage.RoadExtractor`, with the DAGs' folder in `PYTHONPATH`: every part of Airflow
+imports it at its start. Names as in the OpenLineage naming specification: a database's namespace is its host, a file's `file`; what lies in
+the workspace has the namespace `anonymize`.
 """
 
 from __future__ import annotations
@@ -16,11 +17,8 @@ from airflow.providers.openlineage.extractors.base import BaseExtractor, Operato
 from openlineage.client.event_v2 import Dataset
 from openlineage.client.facet_v2 import schema_dataset
 
-from anonymize.policy.loader import load
-from anonymize.policy.model import SqlSource
-
 if TYPE_CHECKING:
-    from anonymize.policy.model import Policy
+    from anonymize.policy.model import Policy, SqlSource
 
 OURS = "anonymize"
 
@@ -38,6 +36,8 @@ class RoadExtractor(BaseExtractor):
         way = WAYS.get(self.operator.task_id)
         if way is None or not isinstance(file, str):
             return OperatorLineage()
+        from anonymize.policy.loader import load
+
         policy = load(file)
         table = given.get("table")
         tables = [table] if isinstance(table, str) else list(policy.tables)
@@ -90,6 +90,8 @@ WAYS: dict[str, Callable[[Policy, list[str]], tuple[list[Dataset], list[Dataset]
 def source(policy: Policy, table: str) -> Dataset:
     """A table where it comes from: `postgres://host:5432` and `schema.table`, `file` and its path; by the connection's id where that knows the
     address."""
+    from anonymize.policy.model import SqlSource
+
     _, settings = policy.source_of(table)
     name = policy.tables[table].from_ or table
     if not isinstance(settings, SqlSource):
