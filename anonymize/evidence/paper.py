@@ -311,7 +311,10 @@ def _differences(paper: Paper, c: Comparison) -> None:
     for caption, _, moved in views.figure_tables(c):
         if moved:
             paper.section(caption, 1)
-            paper.rows(["What", "#Last", "#Now", "#Change", "Verdict"], views.figure_rows(moved), (74, 25, 25, 28, 22))
+            judged = any(one.worse is not None for one in moved)
+            head, widths = (["What", "#Last", "#Now", "#Change", "Verdict"], (74, 25, 25, 28, 22))
+            rows = views.figure_rows(moved)
+            paper.rows(head if judged else head[:4], rows if judged else [row[:4] for row in rows], widths if judged else (96, 25, 25, 28))
 
 
 def _appendix(paper: Paper, e: Evidence, signatures: Sequence[Signature]) -> None:

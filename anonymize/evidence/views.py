@@ -174,8 +174,10 @@ def utility_view(table: str, utility: Mapping[str, Any]) -> dict[str, Any]:
     )
     drawn: list[Drawing] = []
     for name in order:
-        if columns[name]["histogram"] and columns[name]["histogram"]["bars"]:
-            drawn.append(charts.before_after(name, columns[name]["histogram"], utility))
+        shown = columns[name]["histogram"]
+        # One bar alone says nothing that the loss does not say.
+        if shown and len(shown["bars"]) + (shown["others"] is not None) > 1:
+            drawn.append(charts.before_after(name, shown, utility))
     return {
         "table": table,
         "coarser": utility.get("granularity") is not None,

@@ -155,7 +155,7 @@ def test_any_figures_can_be_drawn(histogram: dict[int, int], figures: list[float
     table = TableOut(name="t", description=words, rows=rows[0], columns=())
     evidence = made(risk=(risk,), held_back=HeldBack(by_table=(held,)), text=text, tables=(table,), title=words)
     html = render.body(evidence, Comparison())
-    numbers = [float(number) for number in re.findall(r'(?<= (?:x|y)=")-?[\d.]+|(?<= (?:width|height)=")-?[\d.]+', html)]
+    numbers = [float(number) for number in re.findall(r' (?:x|y|width|height|x1|x2|y1|y2)="([^"]+)"', html)]
     assert numbers
     assert all(-1 <= number <= 1000 for number in numbers)
     assert not re.search(r'="(nan|inf)"', html)
