@@ -478,6 +478,7 @@ def _validate(run: Run) -> Counts:
     # What failed is on record, but not done: the next try is judged anew.
     run.record.put("judged", counts)
     if passed < len(verdicts):
+        evidence.remember(run)
         trail.record(run.policy, "stopped", run=run.id, gates=[verdict.gate for verdict in verdicts if not verdict.passed])
     require_gates(verdicts)
     return counts

@@ -2,7 +2,7 @@
 
 from anonymize.evidence import render, report
 from anonymize.evidence.comparing import Comparison, compare
-from anonymize.evidence.gathering import DOCUMENT, gather, gather_before, gather_published, keep, of_record, signatures, signatures_of
+from anonymize.evidence.gathering import DOCUMENT, gather, gather_before, gather_published, keep, of_record, remember, signatures, signatures_of
 from anonymize.evidence.model import Evidence, Signature
 from anonymize.evidence.report import of_run as documents
 
@@ -18,6 +18,7 @@ __all__ = [
     "gather_published",
     "keep",
     "of_record",
+    "remember",
     "render",
     "report",
     "signatures",

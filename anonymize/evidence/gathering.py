@@ -298,9 +298,14 @@ def _table_of(fact: TableFact) -> TableOut:
 def keep(run: Run) -> None:
     """Gather the evidence of what is staged: into the run's record, and among the documents that leave with the data. Called again it writes
     the same bytes."""
+    leaves_beside(run, {DOCUMENT: remember(run)})
+
+
+def remember(run: Run) -> bytes:
+    """Gather the evidence into the run's record alone, as of a release that its gates stopped; returns it as JSON."""
     data = gather_staged(run).to_json()
     run.record.put(STEP, json.loads(data))
-    leaves_beside(run, {DOCUMENT: data})
+    return data
 
 
 def leaves_beside(run: Run, documents: Mapping[str, bytes]) -> None:

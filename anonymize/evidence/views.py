@@ -155,7 +155,8 @@ def joined(e: Evidence) -> str:
 def utility_rows(e: Evidence) -> list[Row]:
     """A row a table: rows left, people left, precision and information kept."""
     found = []
-    for table, one in e.utility.items():
+    for table in utility_order(e):
+        one = e.utility[table]
         rows, people = (f"{number(one[f'{what}_after'])} of {number(one[f'{what}_before'])}" for what in ("rows", "subjects"))
         found.append([table, rows, people, _share(one.get("granularity")), _share(one.get("information"))])
     return found
@@ -239,7 +240,7 @@ def _where(one: Expectation) -> str:
 
 def changed_rows(found: Iterable[Changed]) -> list[Row]:
     """Where, change, before, now."""
-    signs = {"added": "+ added", "removed": "\u2212 removed", "changed": "≠ changed"}
+    signs = {"added": "+\u00a0added", "removed": "\u2212\u00a0removed", "changed": "≠\u00a0changed"}
     return [[one.what, signs[one.change], one.before or NONE, one.now or NONE] for one in found]
 
 
@@ -264,7 +265,7 @@ def figure_rows(found: Iterable[Figure]) -> list[Row]:
     for one in found:
         shown = percent if one.share else number
         moved = signed(one.difference, share=one.share) if one.difference is not None else "new" if one.before is None else "gone"
-        verdict = {True: "! worse", False: "✓ better", None: ""}[one.worse]
+        verdict = {True: "!\u00a0worse", False: "✓\u00a0better", None: ""}[one.worse]
         rows.append([one.what, *(NONE if v is None else shown(v) for v in (one.before, one.now)), moved, verdict])
     return rows
 

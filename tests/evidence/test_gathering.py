@@ -11,11 +11,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from anonymize.errors import StoreError
-from anonymize.evidence import Evidence, gather, gather_before, gather_published, signatures, signatures_of
+from anonymize import pipeline
+from anonymize.errors import GateFailed, StoreError
+from anonymize.evidence import Evidence, gather, gather_before, gather_published, of_record, signatures, signatures_of
+from anonymize.policy.loader import load
 from anonymize.policy.model import Sampling
 from anonymize.publish import Store
 from anonymize.publish.review import read_request
+from anonymize.run import Run
 from tests.evidence.conftest import Hospital
 from tests.road import hospital
 
@@ -147,3 +150,16 @@ def test_of_a_safe_sample_nothing_is_told_of_whom_it_left_out(two: Hospital) -> 
     assert evidence.privacy.sampled
     assert (evidence.utility, evidence.text.findings) == ({}, {})
     assert all((one.rows_in, one.suppressed, one.no_subject, one.quarantined) == (0, 0, 0, 0) for one in evidence.held_back.by_table)
+
+
+def test_a_release_that_its_gates_stopped_has_its_evidence(tmp_path: Path) -> None:
+    text = hospital.POLICY.replace("ward: plain", "ward: {role: plain, values: [ER]}").replace("      body: text\n", "      body: drop\n")
+    run = Run.open(load(hospital.policy(hospital.build(tmp_path / "hospital", people=30), text)))
+    with pytest.raises(GateFailed):
+        pipeline.to_review(run)
+    evidence = of_record(run.record)
+    run.close()
+    assert evidence is not None
+    assert [gate.gate for gate in evidence.failed] == ["expectations"]
+    assert [(one.table, one.column) for one in evidence.expectations if not one.passed] == [("stay", "ward")]
+    assert evidence.version == ""
