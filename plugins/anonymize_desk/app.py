@@ -49,13 +49,14 @@ async def _headers(request: Request, call_next: Callable[[Request], Awaitable[Re
 @app.exception_handler(AnyHTTPException)
 async def _refused(request: Request, error: AnyHTTPException) -> Response:
     """An error as a page that says what to do."""
-    login = get_auth_manager().get_url_login(next_url=str(request.url)) if error.status_code == 401 else ""
-    return page("refused.html", request, None, error.status_code, code=error.status_code, words=str(error.detail), login=login)
+    if error.status_code == 401:
+        return page("login.html", request, None, 401, login=get_auth_manager().get_url_login(next_url=str(request.url)))
+    return page("refused.html", request, None, error.status_code, code=error.status_code, words=str(error.detail))
 
 
 @app.exception_handler(RequestValidationError)
 async def _malformed(request: Request, _: RequestValidationError) -> Response:
-    return page("refused.html", request, None, 422, code=422, words="The request is not one that the desk's pages send.", login="")
+    return page("refused.html", request, None, 422, code=422, words="The request is not one that the desk's pages send.")
 
 
 def _seen(user: GetUserDep, dataset: str, run: str) -> Seen:
@@ -206,7 +207,7 @@ async def label(request: Request, user: GetUserDep, seen: DecideDep) -> Response
         raise HTTPException(422, str(error)) from None
     facts = {name: counts[name] for name in ("drawn", "done", "missed")}
     await run_in_threadpool(partial(note, seen, user, "labelled", **facts))
-    return JSONResponse({"said": "Saved: {done} of {drawn} notes are done, {missed} identifiers missed.".format(**facts)})
+    return JSONResponse({"said": "Saved: {done} of {drawn} notes are done; missed identifiers: {missed}.".format(**facts)})
 
 
 # ---------------------------------------------------------------------------------------------------------------- report and taking back

@@ -56,3 +56,4 @@ def exactly(at: datetime) -> str:
 
 _templates = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
 _templates.filters |= {"age": age, "exactly": exactly, "iso": lambda at: at.isoformat(timespec="seconds")}
+_templates.filters["said"] = lambda at: exactly(datetime.fromisoformat(at))

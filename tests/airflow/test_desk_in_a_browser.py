@@ -126,7 +126,7 @@ def test_a_release_is_read_compared_labelled_and_rejected(airflow: Airflow, brow
         page.reload()
         page.get_by_text(re.compile("2 of 12 notes done")).wait_for()
         page.get_by_role("navigation").get_by_role("link", name="A made-up ward").click()
-        assert "2 of 12 sampled notes are read, 1 identifiers were missed." in page.get_by_role("complementary").inner_text()
+        assert "2 of 12 sampled notes are read; identifiers that were missed: 1." in page.get_by_role("complementary").inner_text()
         assert "A steward read 2 of 12 drawn notes" in page.locator("#text").inner_text(), "the estimate stands on the release's page"
 
         with page.expect_download() as report:
