@@ -33,8 +33,8 @@ sys.path[:0] = [str(ROOT / "dags"), str(ROOT / "plugins")]
 
 AIRFLOW_KEY = "key-of-the-secrets-backend-0123456789abcdef"
 ENDED = ("success", "failed")
-SECONDS = 420
-"""For a run to get where a test waits for it: half a minute on two quiet cores, and room for busy ones."""
+SECONDS = 900
+"""For a run to get where a test waits for it: half a minute on two quiet cores, and room for very busy ones."""
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Airflow:
     def call(self, method: str, path: str, body: Any = None, *, user: str = "admin", **options: Any) -> Any:
         headers = {"Authorization": f"Bearer {self.token(user)}", "Accept": "application/json"}
         url = f"http://127.0.0.1:{self.port}/api/v2/{path}"
-        answer = requests.request(method, url, json=body, headers=headers, timeout=30, **options)
+        answer = requests.request(method, url, json=body, headers=headers, timeout=120, **options)
         assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text[:500]}"
         return answer.json()
 
@@ -61,7 +61,7 @@ class Airflow:
         if user not in self.tokens:
             password = json.loads((self.home / "simple_auth_manager_passwords.json.generated").read_text())[user]
             url = f"http://127.0.0.1:{self.port}/auth/token"
-            self.tokens[user] = requests.post(url, json={"username": user, "password": password}, timeout=30).json()["access_token"]
+            self.tokens[user] = requests.post(url, json={"username": user, "password": password}, timeout=120).json()["access_token"]
         return self.tokens[user]
 
     def trigger(self, dag: str, **params: Any) -> str:

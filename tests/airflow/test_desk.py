@@ -9,7 +9,7 @@ import requests
 
 from tests.airflow.conftest import Airflow
 
-pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")

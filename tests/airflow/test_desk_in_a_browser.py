@@ -13,7 +13,7 @@ import pytest
 
 from tests.airflow.conftest import Airflow
 
-pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(1800)]
 CHROMIUM = Path("/usr/bin/chromium")
 DATASET = "shared-ward"
 
