@@ -9,6 +9,7 @@ from functools import cache
 import regex
 
 from anonymize.detect.base import Finding
+from anonymize.detect.context import REFUTED
 from anonymize.detect.places import HEADS, TAILS
 from anonymize.detect.words import eponyms, first_names, is_common, is_name, lines
 from anonymize.policy.model import Kind
@@ -54,7 +55,7 @@ def decide(text: str, votes: Sequence[Finding], *, threshold: float = 0.2) -> li
 def judge(text: str, votes: Sequence[Finding], *, threshold: float = 0.2) -> list[Verdict]:
     """Each vote, grown to whole tokens, with what became of it and why; then what was found beside and again because of those that stayed."""
     judged = []
-    look = _Look(text)
+    look = _Look(text, votes)
     for vote in votes:
         finding = _trimmed(text, _grown(text, vote))
         if finding.start >= finding.end:
@@ -70,13 +71,18 @@ def judge(text: str, votes: Sequence[Finding], *, threshold: float = 0.2) -> lis
 class _Look:
     """A text, and where in it stand phrases that name nobody."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, votes: Sequence[Finding] = ()) -> None:
         self.text = text
+        self._refuted = {at for vote in votes if vote.detector == "context" and vote.score <= REFUTED for at in range(vote.start, vote.end)}
         self._phrases = tuple((m.start(), m.end()) for m in _phrases().finditer(text))
 
     def against(self, finding: Finding) -> str:
         """Why a finding goes; empty where it stays."""
         weak = finding.kind is Kind.NAME and finding.score < 0.8
+        if self._refuted and finding.detector != "own-record" and self._is_refuted(finding):
+            return "what stands around it speaks against it"
+        if finding.detector == "context":
+            return "part of a phrase that names nobody" if self._in_phrase(finding) else ""
         if finding.detector not in _UNSURE:
             return "part of a phrase that names nobody" if weak and self._in_phrase(finding) else ""
         text, found = self.text, self.text[finding.start : finding.end]
@@ -94,6 +100,9 @@ class _Look:
             return "" if named else "all of its words are of the language or the clinic"
         safe = not found[:1].isupper() or all(_safe(word) for word in words)
         return "all of its words are of the language or the clinic" if safe else ""
+
+    def _is_refuted(self, finding: Finding) -> bool:
+        return all(at in self._refuted or not self.text[at].isalnum() for at in range(finding.start, finding.end))
 
     def _in_phrase(self, finding: Finding) -> bool:
         return any(start <= finding.start and finding.end <= end for start, end in self._phrases)

@@ -43,6 +43,12 @@ def _rampart() -> Batch:
     return find_rampart
 
 
+def _context() -> Batch:
+    from anonymize.detect.context import find_in_context
+
+    return find_in_context
+
+
 def _spacy() -> Batch:
     from anonymize.detect.ner import find_entities
 
@@ -56,6 +62,7 @@ LANGUAGES: dict[str, dict[str, tuple[Callable[[], Batch], bool]]] = {
         "places": (_places, True),
         "safe-words": (_safe_words, True),
         "rampart": (_rampart, True),
+        "context": (_context, True),
         "spacy": (_spacy, False),
     },
 }

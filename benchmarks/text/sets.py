@@ -1,4 +1,4 @@
-"""The sets of texts that are measured: two that stand in the data folder, five that the maker writes, and one by hand."""
+"""The sets of texts that are measured: two that stand in the data folder, five that the maker writes, and two by hand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.text.maker import make
 from benchmarks.text.retold import retell
 from benchmarks.text.score import IGNORED
-from benchmarks.text.written import written
+from benchmarks.text.written import FILE, SECOND, written
 
 Documents = list[dict[str, Any]]
 
@@ -53,7 +53,8 @@ SETS = {
         Set("natural", "made notes; new names; all forms as often as hospitals write them", lambda n, seed: make("natural", n, seed)),
         Set("retold", "the text of clin_dev with new PHI, forms as in natural", lambda n, seed: retell(_file("clin_dev.jsonl"), n, seed)),
         Set("questions", "clinicians' short questions, forms as in natural", lambda n, seed: make("natural", 2 * n, seed, ("question",))),
-        Set("written", "clinical documents of sixty kinds, by one writer, without sight of rules or maker", lambda *_: written()),
+        Set("written", "clinical documents of sixty kinds, by one writer, without sight of rules or maker", lambda *_: written(FILE)),
+        Set("written-2", "clinical documents by another such writer; rules and weights were then made from them", lambda *_: written(SECOND)),
         Set("general", "general sentences (presidio-research)", lambda *_: _file("presidio_research_v2.jsonl"), GENERAL),
     )
 }
