@@ -14,7 +14,7 @@ from anonymize import __version__
 from anonymize.auditing.command import audit_text_command
 from anonymize.errors import AnonymizeError, without_values
 from anonymize.exploring import explore_command
-from anonymize.generalizing import generalize_command
+from anonymize.generalizing.command import generalize_command
 from anonymize.measuring import risk_command
 from anonymize.reporting import report_command
 from anonymize.shelf import datasets_command, verify_command
