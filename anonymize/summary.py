@@ -82,7 +82,7 @@ def _next(run: Run) -> list[str]:
 
 def _opening(run: Run, published: Counts) -> list[str]:
     table = run.policy.subject_table or next(iter(run.policy.tables))
-    folder = f"{published['uri']}/data/{table}"
+    folder, store = f"{published['uri']}/data/{table}", published["uri"].rsplit("/", 3)[0]
     return [
         f"published {run.policy.dataset} {published['version']}",
         f"  {published['uri']}",
@@ -90,5 +90,7 @@ def _opening(run: Run, published: Counts) -> list[str]:
         "open it:",
         f'  import pandas; pandas.read_parquet("{folder}")',
         f"""  import duckdb; duckdb.sql("FROM '{folder}/*.parquet'")""",
-        f'  from anonymize.publish import open_version; open_version("{published["uri"].rsplit("/", 3)[0]}", "{run.policy.dataset}")',
+        f'  import anonymize; anonymize.open_dataset("{run.policy.dataset}", table="{table}", store="{store}")',
+        "",
+        f"all that the store holds, for a browser: {store}/index.html",
     ]
