@@ -42,7 +42,8 @@ def audit_command() -> None:
 @_WHERE
 @click.option("--public", multiple=True, metavar="KEY", help="A public key that may have signed: 64 hex digits, or a PEM file.")
 @click.option("--witness", metavar="N:HASH", help="A head that you noted earlier: it must still stand on the chain.")
-def verify_command(where: Path, public: tuple[str, ...], witness: str | None) -> None:
+@click.option("--store", "with_store", is_flag=True, help="Hold the versions in a POLICY's research store against the trail as well.")
+def verify_command(where: Path, public: tuple[str, ...], witness: str | None, with_store: bool) -> None:
     """Find any line of the trail that was changed, cut or put elsewhere. Exit code 1 where one is."""
     trail, known = _found(where)
     found = verify(trail, public=[*known, *(Public.read(key) for key in public)], witness=witness)
@@ -53,7 +54,21 @@ def verify_command(where: Path, public: tuple[str, ...], witness: str | None) ->
     verdict = "as it was written" if found.holds else "NOT as it was written"
     click.echo(f"{trail.folder / LINES}: {found.lines:,} lines, {verdict}; {found.signed}")
     click.echo(f"its head, to note where nobody of this machine can write: {found.head}")
-    sys.exit(0 if found.holds else 1)
+    strange = list(_unaccounted(where, trail)) if with_store else []
+    for one in strange:
+        click.echo(one)
+    if with_store and not strange:
+        click.echo("the store holds what the trail says, and nothing else")
+    sys.exit(0 if found.holds and not strange else 1)
+
+
+def _unaccounted(where: Path, trail: Trail) -> Iterator[str]:
+    from anonymize.accounting import unaccounted
+    from anonymize.policy.loader import load
+
+    if where.is_dir():
+        raise click.UsageError("--store needs the POLICY, which says where the store is")
+    return unaccounted(load(where), trail)
 
 
 @audit_command.command("show")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from anonymize import pipeline, trail
+from anonymize.cli import cli
 from anonymize.errors import ReviewMissing
 from anonymize.policy.loader import load
 from anonymize.publish import open_version
@@ -60,6 +63,17 @@ def test_a_run_is_on_the_trail_from_its_asking_to_its_publication(tmp_path: Path
     assert last["files"] == {file.path: file.sha256 for file in manifest.files()}
     assert found[-3].said["facts"]["files"] == manifest.decision.files  # type: ignore[union-attr]
     assert verify(trail.open_trail(run.policy)).findings == ()
+
+    def held() -> str:
+        return CliRunner().invoke(cli, ["audit", "verify", str(run.policy.file), "--store"], catch_exceptions=False).output
+
+    assert "the store holds what the trail says, and nothing else" in held()
+    version = folder / "store" / "small" / "versions" / manifest.version
+    version.rename(version.with_name("hidden"))
+    assert f"version {manifest.version} was published and is gone from the store, without a tombstone" in held()
+    stranger = version.with_name(manifest.version[:-1] + "x")
+    shutil.copytree(version.with_name("hidden"), stranger)
+    assert f"version {stranger.name} stands in the store, and the trail has no line of its publication" in held()
 
     everything = json.dumps([line.said for line in found])
     for number in range(1, 61):
