@@ -32,7 +32,9 @@ class RoadExtractor(BaseExtractor):
 
     def _execute_extraction(self) -> OperatorLineage:
         given = getattr(self.operator, "op_kwargs", None) or {}
-        file = given.get("policy_file") or getattr(self.operator, "policy_file", None)
+        # Mapped tasks have their arguments by name, the others by place, the policy's file first; the review is an operator of our own.
+        placed = next(iter(getattr(self.operator, "op_args", None) or ()), None)
+        file = given.get("policy_file") or getattr(self.operator, "policy_file", None) or placed
         way = WAYS.get(self.operator.task_id)
         if way is None or not isinstance(file, str):
             return OperatorLineage()
