@@ -1,9 +1,9 @@
 """What stands around a word, weighed: a linear model over the evidence that the other detectors and the lists give, word by word.
 
-For each word that could be PHI its features are named (its shape, the lists that hold it, the words and signs beside it, who voted for it and for its
-neighbours), their weights are added up, and the sum is a probability. It finds what no rule describes (`worked nights at Blue Heron`) and speaks
-against votes that nothing around them bears out. The weights stand in `data/context-weights.txt.gz`, a feature a line; `benchmarks/text/learn.py`
-makes them. Words of no list are no features, so that no name is learnt.
+For each word that could be PHI its features are named (its shape, the lists that hold it, the words and signs beside it, who voted for it and
+for its neighbours), their weights are added up, and the sum is a probability. It finds what no rule describes (`worked nights at Blue Heron`)
+and speaks against unsure votes that nothing around them bears out. The weights stand in `data/context-weights.txt.gz`, a feature a line;
+`benchmarks/text/learn.py` makes them. Words of no list are no features, so that no name is learnt.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from anonymize.detect.words import eponyms, first_names, is_common, is_drug, las
 from anonymize.policy.model import Kind
 
 #: A word as likely as this is PHI; one as unlikely as that is none, though others voted for it.
-FOUND, REFUTED = 0.5, 0.15
+FOUND, REFUTED = 0.4, 0.15
 #: The kinds that a finding can be of; in the order of the columns of weights.
 KINDS = (Kind.NAME, Kind.FACILITY, Kind.ORGANIZATION, Kind.ADDRESS, Kind.DATE, Kind.ID)
 TOKEN = regex.compile(r"\p{N}+(?:[/.:]\p{N}+)+(?![\p{L}\p{M}])|[\p{L}\p{M}\p{N}]+(?:['’\-][\p{L}\p{M}\p{N}]+)*")

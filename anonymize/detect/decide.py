@@ -11,7 +11,7 @@ import regex
 from anonymize.detect.base import Finding
 from anonymize.detect.context import REFUTED
 from anonymize.detect.places import HEADS, TAILS
-from anonymize.detect.words import eponyms, first_names, is_common, is_name, lines
+from anonymize.detect.words import eponyms, first_names, is_common, is_drug, is_name, lines
 from anonymize.policy.model import Kind
 
 _TOKEN = regex.compile(r"[\p{L}\p{M}\p{N}]+(?:['’\-][\p{L}\p{M}\p{N}]+)*")
@@ -25,8 +25,12 @@ _EPONYM_CONTEXT = regex.compile(
 )
 #: A number behind an eponym is its score: `Aldrete 9`, `Braden 16`.
 _SCORED = regex.compile(r"(?: (?:score|scale))?(?: (?:of|is|was))? \d{1,2}(?![\d/-])")
-_UNSURE = frozenset({"safe-words", "spacy", "rampart", "places"})
+#: A vote as sure as this stands, whatever is around it.
+SURE = 0.8
+_UNSURE = frozenset({"safe-words", "spacy", "rampart", "places", "context"})
 _OF_PLACES = frozenset(lines("hospital-words")) | frozenset(lines("titles")) | frozenset(lines("degrees"))
+#: What a number stands behind, which is PHI without it.
+_NUMBERED = frozenset("unit room bed apt suite floor no number id mrn dob".split())
 _SUFFIXES = frozenset("jr sr ii iii iv".split())
 #: Words that stand beside names and are none.
 _BESIDE = frozenset(lines("sentence-beginners")) | frozenset(
@@ -79,10 +83,8 @@ class _Look:
     def against(self, finding: Finding) -> str:
         """Why a finding goes; empty where it stays."""
         weak = finding.kind is Kind.NAME and finding.score < 0.8
-        if self._refuted and finding.detector != "own-record" and self._is_refuted(finding):
+        if self._refuted and finding.score < SURE and finding.detector != "own-record" and self._is_refuted(finding):
             return "what stands around it speaks against it"
-        if finding.detector == "context":
-            return "part of a phrase that names nobody" if self._in_phrase(finding) else ""
         if finding.detector not in _UNSURE:
             return "part of a phrase that names nobody" if weak and self._in_phrase(finding) else ""
         text, found = self.text, self.text[finding.start : finding.end]
@@ -93,6 +95,10 @@ class _Look:
             return "an eponym: a disease, a sign, a device"
         if finding.detector == "safe-words":
             return "in small letters where names have capitals" if found.islower() else ""
+        if finding.detector == "context":
+            plain = words and all(is_drug(word) or (word in _NUMBERED and finding.kind is not Kind.NAME) for word in words)
+            plain = plain or (found.islower() and all(is_common(word) for word in words))
+            return "all of its words are of the language or the clinic" if plain else ""
         if finding.detector == "places":
             return ""
         if finding.detector == "rampart":
@@ -245,7 +251,9 @@ def _begins(text: str, position: int) -> bool:
 
 
 def merge(text: str, findings: Sequence[Finding]) -> list[Finding]:
-    """Overlapping findings become one, of the kind of the longest (then surest) among them; names that only a blank divides become one."""
+    """Overlapping findings become one, of the kind of the longest (then surest) among them; a kind by `context` yields to any other. Names that only
+    a blank divides become one.
+    """
     merged: list[Finding] = []
     best: list[Finding] = []
     for finding in sorted(findings, key=lambda f: (f.start, -f.end)):
@@ -255,7 +263,7 @@ def merge(text: str, findings: Sequence[Finding]) -> list[Finding]:
             merged.append(finding)
             best.append(finding)
             continue
-        surest = max(best[-1], finding, key=lambda f: (f.end - f.start, f.score))
+        surest = max(best[-1], finding, key=lambda f: (f.detector != "context", f.end - f.start, f.score))
         names = last.detector if finding.detector in last.detector.split("+") else f"{last.detector}+{finding.detector}"
         merged[-1] = Finding(surest.kind, last.start, max(last.end, finding.end), max(last.score, finding.score), names, surest.reason)
         best[-1] = surest

@@ -1,7 +1,8 @@
 """Learns the weights of the `context` detector from marked texts: `python -m benchmarks.text.learn`, a few minutes.
 
 It learns from the sets that rules may be tuned on alone: `clin_dev`, made notes of `dev`, the documents of `written` and `written-2`, and the
-sentences of `sentences.txt`. Two logistic regressions (scikit-learn, L2): whether a word is PHI, and of which kind. A feature counts where enough documents hold it.
+sentences of `sentences.txt`. Two logistic regressions (scikit-learn, L2): whether a word is PHI, and of which kind. A feature counts where
+enough documents hold it.
 """
 
 from __future__ import annotations
@@ -67,10 +68,10 @@ def rows(documents: Iterable[dict[str, Any]], weight: float, name: str) -> Itera
                 if reading.back is not None:
                     start, end = reading.back[start], reading.back[end]
                 label = Counter(marks[start:end]).most_common(1)[0][0]
-                if label not in IGNORED:
-                    kind = _KINDS.get(label, "id")
-                    number = next(place for place, one in enumerate(KINDS) if one.value == kind) if label else -1
-                    yield weighed.features(index), int(bool(label)), number, weight, f"{name} {document['id']}"
+                phi = bool(label) and label not in IGNORED
+                kind = _KINDS.get(label, "id")
+                number = next(place for place, one in enumerate(KINDS) if one.value == kind) if phi else -1
+                yield weighed.features(index), int(phi), number, weight, f"{name} {document['id']}"
 
 
 def learn(learnt: list[Row], strength: float) -> dict[str, list[float]]:

@@ -21,7 +21,7 @@ from benchmarks.text.maker import Note, make
 from benchmarks.text.retold import retell
 from benchmarks.text.score import IGNORED, by_label, figures, intervals, score
 from benchmarks.text.sets import SETS, read_jsonl
-from benchmarks.text.written import FILE, written
+from benchmarks.text.written import FILE, SECOND, SENTENCES, written
 
 SEED = 11
 
@@ -298,6 +298,14 @@ class TestWritten:
                 marked = marked[: span["start"]] + inside + marked[span["end"] :]
             told.append(f"=== {document['id']} | {json.dumps(document['record'], ensure_ascii=False)}\n{marked}\n")
         assert "".join(told) == FILE.read_text(encoding="utf-8")
+
+    @pytest.mark.parametrize(("path", "documents"), [(SECOND, 108), (SENTENCES, 105)])
+    def test_the_others_are_read(self, path: Path, documents: int) -> None:
+        read = written(path)
+        assert len({document["id"] for document in read}) == len(read) == documents
+        inside = [document["text"][span["start"] : span["end"]] for document in read for span in document["spans"]]
+        assert all(words.strip() for words in inside)
+        assert len(inside) > 100
 
     def test_no_stray_bracket(self) -> None:
         for document in written():
