@@ -70,7 +70,7 @@ class Scrub:
         from anonymize.detect.registry import build
         from anonymize.transform.dates import offsets
         from anonymize.transform.structured import scrub_structured
-        from anonymize.transform.text import name_words
+        from anonymize.transform.text import Own
 
         notes = [json.loads(line) for line in batch["line"].to_pylist()]
         records = [identifiers(note.get("record")) for note in notes]
@@ -87,7 +87,7 @@ class Scrub:
             replace=self.text.replace,
             key=self.key,
             subjects=subjects,
-            names=[name_words(record) for record in records],
+            own=[Own.of(record) for record in records],
         )
         lines = [
             {"id": note["id"], "text": text, "found": dict(sorted(count.items()))}

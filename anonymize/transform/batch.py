@@ -97,7 +97,7 @@ class Deidentify:
 
     def _how(self, batch: pa.RecordBatch, offset: pa.Array) -> dict[str, Any]:
         """How the texts of a batch are scrubbed, as `scrub` takes it."""
-        from anonymize.transform.text import name_words
+        from anonymize.transform.text import Own
 
         return {
             "shift_days": offset.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64) if self.text.dates == "shift" else None,
@@ -105,7 +105,7 @@ class Deidentify:
             "replace": self.text.replace,
             "key": self.key,
             "subjects": batch[KEY],
-            "names": [name_words(record) for record in _records(batch)],
+            "own": [Own.of(record) for record in _records(batch)],
         }
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -15,26 +17,45 @@ from anonymize.keys import Key
 from anonymize.policy.model import Kind
 from anonymize.transform.markup import Edit, Known, Unwrapped
 from anonymize.transform.surrogates import surrogate
-from anonymize.transform.written_dates import shift_written, year_written
+from anonymize.transform.written_dates import readings, shift_written, year_written
 
 _BIRTH = re.compile(r"(?i)\b(?:d\.?o\.?b\b|born|birth)[^\n]*$")
+
+
+@dataclass(frozen=True)
+class Own:
+    """Of a subject's record what nothing that is put into a text may tell. names: the words of its names, lower case."""
+
+    names: frozenset[str] = frozenset()
+    days: frozenset[date] = frozenset()
+
+    @classmethod
+    def of(cls, record: Sequence[Identifier]) -> Own:
+        """Its names' words, and its dates in every reading."""
+        names = frozenset(word.lower() for item in record if item.kind is Kind.NAME for word in re.findall(r"[^\W\d_]+", item.value))
+        return cls(names, frozenset().union(*(readings(item.value) for item in record if item.kind is Kind.DATE)))
+
+    def told_by(self, written: str) -> bool:
+        """Whether a moved date spells a name (somebody is called May) or can be read as a day of the record."""
+        spelt = any(word.lower() in self.names for word in re.findall(r"[A-Za-z]+", written))
+        return spelt or (bool(self.days) and not self.days.isdisjoint(readings(written)))
+
+
+NOBODY = Own()
 
 
 class Tag(Operator):
     """`[NAME]` in the place of a name; a written date is moved or cut to its year where the parameters say so; an age is coded."""
 
     def operate(self, text: str, params: dict[str, Any] | None = None) -> str:
-        """params: kind (Kind); of dates: days (int, 0: they do not move), ages_in (int or None, as `year_written` takes it), names (the
-        subject's, lower case, that no date may spell)."""
+        """params: kind (Kind); of dates: days (int, 0: they do not move), ages_in (int or None, as `year_written` takes it), own (what no
+        date may tell)."""
         given = params or {}
         kind = given["kind"]
         if kind is Kind.AGE:
             return "90+"
         written = _rewritten(text, given.get("days", 0), given.get("ages_in")) if kind is Kind.DATE else None
-        # A date that moves into May must not tell the name of somebody called May.
-        names = given.get("names", frozenset())
-        tells = written is None or any(word.lower() in names for word in re.findall(r"[A-Za-z]+", written))
-        return str(kind.tag) if tells else str(written)
+        return str(kind.tag) if written is None or given.get("own", NOBODY).told_by(written) else str(written)
 
     def validate(self, params: dict[str, Any] | None = None) -> None:
         """Nothing to check: the pipeline makes the parameters."""
@@ -50,11 +71,11 @@ class Surrogate(Tag):
     """A plausible other value, the same for the same value of a subject; dates and ages as with tags."""
 
     def operate(self, text: str, params: dict[str, Any] | None = None) -> str:
-        """params: kind, days, ages_in, names, secret (bytes), subject (str)."""
+        """params: kind, days, ages_in, own, secret (bytes), subject (str)."""
         given = params or {}
         if given["kind"] in (Kind.AGE, Kind.DATE):
             return super().operate(text, params)
-        return surrogate(given["kind"], text, given["secret"], given["subject"], names=given.get("names", frozenset()))
+        return surrogate(given["kind"], text, given["secret"], given["subject"], names=given.get("own", NOBODY).names)
 
     def operator_name(self) -> str:
         return "anonymize_surrogate"
@@ -69,7 +90,7 @@ def scrub(
     replace: str = "tags",
     key: Key | None = None,
     subjects: pa.Array | None = None,
-    names: Sequence[frozenset[str]] | None = None,
+    own: Sequence[Own] | None = None,
     unwrapped: Sequence[Unwrapped] | None = None,
 ) -> tuple[pa.Array, list[dict[str, int]]]:
     """Replace every finding; all other characters stay. The pieces are joined once, so that a long note costs its length.
@@ -77,12 +98,12 @@ def scrub(
     texts: string, length n, null stays null; findings: of each text, sorted, not overlapping; shift_days: int64, length n, 0 where unknown:
     by how much dates move; ages_in: a year: dates are cut to their year, and to a tag where it tells an age over 89 then; with neither, and
     where nobody can say what a date becomes, it is a tag;
-    replace: `tags` or `surrogates` (which need `key`, and `subjects`: string, length n); names: of each text's subject, lower case words.
+    replace: `tags` or `surrogates` (which need `key`, and `subjects`: string, length n); own: of each text's subject.
     unwrapped: of each text, where the findings are those of its plain text.
     Returns the scrubbed texts, and the number of findings a kind in each. Raises ValueError where surrogates are asked for without a key.
     """
     sources = unwrapped if unwrapped is not None else [Unwrapped(text or "") for text in texts.to_pylist()]
-    how: dict[str, Any] = {"shift_days": shift_days, "ages_in": ages_in, "replace": replace, "key": key, "subjects": subjects, "names": names}
+    how: dict[str, Any] = {"shift_days": shift_days, "ages_in": ages_in, "replace": replace, "key": key, "subjects": subjects, "own": own}
     scrubbed: list[str | None] = []
     counts: list[dict[str, int]] = []
     for text, source, found, (edits, known) in zip(texts.to_pylist(), sources, findings, replacements(sources, findings, **how), strict=True):
@@ -100,7 +121,7 @@ def replacements(
     replace: str = "tags",
     key: Key | None = None,
     subjects: pa.Array | None = None,
-    names: Sequence[frozenset[str]] | None = None,
+    own: Sequence[Own] | None = None,
 ) -> Iterator[tuple[list[Edit], list[str]]]:
     """What stands in the place of each finding, as edits of the plain text, and of what the form itself tells. Parameters as for `scrub`."""
     if replace == "surrogates" and key is None:
@@ -110,15 +131,9 @@ def replacements(
     whose = subjects.to_pylist() if subjects is not None else [None] * len(sources)
     for index, (source, found) in enumerate(zip(sources, findings, strict=True)):
         days = int(shift_days[index]) if shift_days is not None else 0
-        given = {"ages_in": ages_in, "secret": secret, "days": days, "subject": whose[index] or ""}
-        given["names"] = names[index] if names else frozenset()
+        given = {"ages_in": ages_in, "secret": secret, "days": days, "subject": whose[index] or "", "own": own[index] if own else NOBODY}
         edits = [(one.start, one.end, _instead(source.text, one, operator, given)) for one in found]
         yield edits, [operator.operate(one.value, {**given, "kind": one.kind}) for one in source.known]
-
-
-def name_words(record: Sequence[Identifier]) -> frozenset[str]:
-    """The words of a subject's names, lower case: what `scrub` keeps out of surrogates and moved dates."""
-    return frozenset(word.lower() for item in record if item.kind is Kind.NAME for word in re.findall(r"[^\W\d_]+", item.value))
 
 
 def _instead(text: str, finding: Finding, operator: Operator, given: dict[str, Any]) -> str:

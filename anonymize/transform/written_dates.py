@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import date, timedelta
+from itertools import permutations
 
 from anonymize.transform.dates import FIRST_YEAR, LAST_YEAR
 
@@ -13,6 +15,7 @@ _TIME = re.compile(
 _PACKED = re.compile(r"(\d{4})(\d{2})(\d{2})(\d*)")
 _PARTS = re.compile(r"\d+|[A-Za-z]+|[^\dA-Za-z]+")
 MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december")
+_MONTH_NUMBERS = {name[:3]: number for number, name in enumerate(MONTHS, 1)}
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 #: Two digits of a year up to this are of this century.
 PIVOT = 30
@@ -56,6 +59,28 @@ def year_written(text: str, ages_in: int) -> str | None:
     """
     year = _year_of(text)
     return str(year) if year is not None and max(FIRST_YEAR, ages_in - OLD + 1) <= year <= LAST_YEAR else None
+
+
+def readings(text: str) -> frozenset[date]:
+    """Every day that a written date may be read as: `11.07.2023` is the 7th of November and the 11th of July. None where it is no whole date."""
+    parts = [part for part in _PARTS.findall(_timed(text)[0]) if part[0].isalnum()]
+    packed = _PACKED.fullmatch(text)
+    if packed:
+        parts = [packed[1], packed[2], packed[3]]
+    values = [_MONTH_NUMBERS.get(part[:3].lower()) if part.isalpha() else int(part) for part in parts]
+    numbers = [(part, value) for part, value in zip(parts, values, strict=True) if value is not None]
+    if len(numbers) != 3:
+        return frozenset()
+    # Who writes a year first writes the month next, and a month's name is no year and no day.
+    orders = [tuple(numbers)] if len(numbers[0][0]) == 4 and numbers[0][0].isdigit() else permutations(numbers)
+    found = set()
+    for (year, y), (_, month), (day, d) in orders:
+        if year.isalpha() or day.isalpha():
+            continue
+        for full in {4: (y,), 2: (1900 + y, 2000 + y)}.get(len(year), ()):
+            with suppress(ValueError, OverflowError):
+                found.add(date(full, month, d))
+    return frozenset(found)
 
 
 def _year_of(text: str) -> int | None:
