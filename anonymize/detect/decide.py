@@ -25,8 +25,8 @@ _EPONYM_CONTEXT = regex.compile(
 )
 #: A number behind an eponym is its score: `Aldrete 9`, `Braden 16`.
 _SCORED = regex.compile(r"(?: (?:score|scale))?(?: (?:of|is|was))? \d{1,2}(?![\d/-])")
-#: A vote as sure as this stands, whatever is around it.
-SURE = 0.8
+#: A rule's finding as sure as this stands, whatever is around it.
+SURE = 0.6
 _UNSURE = frozenset({"safe-words", "spacy", "rampart", "places", "context"})
 _OF_PLACES = frozenset(lines("hospital-words")) | frozenset(lines("titles")) | frozenset(lines("degrees"))
 #: What a number stands behind, which is PHI without it.
@@ -83,7 +83,7 @@ class _Look:
     def against(self, finding: Finding) -> str:
         """Why a finding goes; empty where it stays."""
         weak = finding.kind is Kind.NAME and finding.score < 0.8
-        if self._refuted and finding.score < SURE and finding.detector != "own-record" and self._is_refuted(finding):
+        if self._refuted and (finding.detector in _UNSURE or finding.score < SURE) and self._is_refuted(finding):
             return "what stands around it speaks against it"
         if finding.detector not in _UNSURE:
             return "part of a phrase that names nobody" if weak and self._in_phrase(finding) else ""
@@ -251,8 +251,8 @@ def _begins(text: str, position: int) -> bool:
 
 
 def merge(text: str, findings: Sequence[Finding]) -> list[Finding]:
-    """Overlapping findings become one, of the kind of the longest (then surest) among them; a kind by `context` yields to any other. Names that only
-    a blank divides become one.
+    """Overlapping findings become one, of the kind of the longest (then surest) among them; a kind by `context` yields to any other. Names
+    that only a blank divides become one.
     """
     merged: list[Finding] = []
     best: list[Finding] = []

@@ -1,7 +1,7 @@
 """Clinical documents written by hand, their PHI marked as `[[LABEL|text]]`; no rule and no maker stood behind them.
 
-`written.txt` has 60 and `written_2.txt` 108, each by a writer who had seen neither rules nor made notes. `sentences.txt` is no set: its sentences
-were written for `learn.py`, with the places where names of employers and facilities stand, and with medicine that looks like names.
+`written.txt` has 60 and `written_2.txt` 108, each by a writer who had seen neither rules nor made notes. `sentences.txt` is no set: its
+sentences were written for `learn.py`, with the places where names of employers and facilities stand, and with medicine that looks like names.
 """
 
 from __future__ import annotations

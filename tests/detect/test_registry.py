@@ -7,7 +7,8 @@ from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
 from presidio_analyzer.nlp_engine import NlpArtifacts, NlpEngine
 
 from anonymize.detect import checksums
-from anonymize.detect.base import Identifier
+from anonymize.detect.base import Finding, Identifier
+from anonymize.detect.decide import decide
 from anonymize.detect.registry import DETECTORS, build, recognizers
 from anonymize.policy.model import Kind, Text
 
@@ -32,7 +33,21 @@ def test_each_detector_alone(name: str) -> None:
 
 
 def test_a_threshold_keeps_the_unsure_out() -> None:
-    assert build(Text(detectors={"patterns": 0.99})).find(["in March"])[0] == []
+    assert build(Text(detectors={"patterns": 0.99, "context": 0.99})).find(["in March"])[0] == []
+
+
+def test_context_finds_what_no_rule_describes_and_says_so() -> None:
+    text = "She works nights at Blue Heron and her knee swells."
+    verdicts = build(Text(detectors={"patterns": False})).explain(text)
+    assert {(text[v.finding.start : v.finding.end], v.finding.reason) for v in verdicts if v.finding.detector == "context" and v.stays} == {
+        (word, "what stands around it speaks for it") for word in ("Blue", "Heron")
+    }
+
+
+def test_context_speaks_against_a_vote_that_nothing_bears_out() -> None:
+    against = [Finding(Kind.NAME, 8, 16, 0.55, "safe-words"), Finding(Kind.NAME, 8, 16, 0.05, "context")]
+    assert decide("Started Entresto.", against) == []
+    assert [f.kind for f in decide("Started Entresto.", [*against, Finding(Kind.NAME, 8, 16, 0.9, "patterns")])] == [Kind.NAME]
 
 
 def test_unknown_names_are_refused_with_the_known_ones() -> None:
