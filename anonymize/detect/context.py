@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -99,10 +100,9 @@ class Weighed:
         self.plain = [False, *(text[end:start] in (" ", " & ") for end, start in zip(ends, starts[1:], strict=False)), False]
         self.votes: list[list[str]] = [[] for _ in self.tokens]
         self.kinds: list[str] = ["" for _ in self.tokens]
-        at = {position: index for index, (start, end) in enumerate(self.tokens) for position in range(start, end)}
         for vote in votes:
             name = f"{vote.detector}:{vote.reason if vote.detector == 'patterns' else round(vote.score, 1)}"
-            for index in sorted({at[position] for position in range(vote.start, vote.end) if position in at}):
+            for index in range(bisect_right(ends, vote.start), bisect_left(starts, vote.end)):
                 self.votes[index].append(name)
                 self.kinds[index] = vote.kind.value
 
@@ -162,7 +162,7 @@ def _weigh(text: str, votes: Sequence[Finding]) -> Iterator[Finding]:
     weighed, weights = Weighed(text, votes), _weights()
     for index in weighed.candidates():
         features = weighed.features(index)
-        hits = [weights[feature] for feature in features if feature in weights]
+        hits = [hit for feature in features if (hit := weights.get(feature)) is not None]
         likely = 1 / (1 + math.exp(-max(-30.0, min(30.0, sum(hit[0] for hit in hits)))))
         start, end = weighed.tokens[index]
         if likely >= FOUND:
