@@ -38,10 +38,8 @@ def test_a_threshold_keeps_the_unsure_out() -> None:
 
 def test_context_finds_what_no_rule_describes_and_says_so() -> None:
     text = "She works nights at Blue Heron and her knee swells."
-    verdicts = build(Text(detectors={"patterns": False})).explain(text)
-    assert {(text[v.finding.start : v.finding.end], v.finding.reason) for v in verdicts if v.finding.detector == "context" and v.stays} == {
-        (word, "what stands around it speaks for it") for word in ("Blue", "Heron")
-    }
+    found = [v.finding for v in build(Text(detectors={"patterns": False})).explain(text) if v.finding.detector == "context" and v.stays]
+    assert [(text[f.start : f.end], f.reason) for f in found] == [("Heron", "what stands around it speaks for it")]
 
 
 def test_context_speaks_against_a_vote_that_nothing_bears_out() -> None:
