@@ -46,7 +46,7 @@ def tiles(e: Evidence, c: Comparison) -> list[Tile]:
         found.append(Tile(name="Precision kept", figure=percent(min(kept)), beside="of the quasi-identifiers"))
     if e.text.columns:
         audit = e.text.audit
-        recall = percent(audit.recall) if audit else "unknown"
+        recall = percent(audit.recall) if audit else "not yet"
         found.append(
             Tile(name="Recall in text", figure=recall, beside=f"{percent(audit.recall_low)} or more" if audit else "no note is labelled")
         )
