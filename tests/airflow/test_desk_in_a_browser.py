@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -75,7 +76,7 @@ def waiting(airflow: Airflow) -> tuple[str, str]:
     """A new release that waits for its steward: the DAG run, and the address of its page."""
     run = airflow.trigger(DATASET)
     airflow.asked(DATASET, run)
-    return run, f"/desk/{DATASET}/{airflow.run_id(DATASET, run)}/"
+    return run, f"/desk/{DATASET}/{quote(airflow.run_id(DATASET, run))}/"
 
 
 def test_who_is_not_logged_in_is_led_to_the_login_and_back(airflow: Airflow, browser: Any) -> None:
