@@ -119,7 +119,7 @@ def _table(file: Path, text: str, column: str | None) -> Iterable[str]:
     head = [name.strip() for name in rows[0]]
     if column is None or column not in head:
         raise SourceError(
-            f"{file} has several columns; which holds the subject key? Give --column" + (f", '{column}' is none" if column else "")
+            f"{file} has several columns; which holds the subject key? Give --column" + (f"; '{column}' is none of them" if column else "")
         )
     at = head.index(column)
     short = next((number for number, row in enumerate(rows, 1) if row and len(row) <= at), None)

@@ -141,7 +141,7 @@ def test_a_key_comes_from_airflows_secrets_and_stays_out_of_logs(policies: Path,
     variables(monkeypatch, ward_key="k" * 32)
     with steps.opened(str(policies / "ehr.yaml"), "ehr-1") as run:
         assert run.key.reference == "airflow:ward_key"
-    assert masked == ["k" * 32]
+    assert set(masked) == {"k" * 32}
 
 
 @pytest.mark.parametrize("secret", [None, "short"])

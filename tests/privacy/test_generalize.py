@@ -15,10 +15,10 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from anonymize import flat, generalizing
+from anonymize import flat
 from anonymize.cli import cli
 from anonymize.errors import AnonymizeError, StepFailed
-from anonymize.generalizing import Asked, InputError, generalize
+from anonymize.generalizing import Asked, InputError, generalize, one_file
 from anonymize.recount import Wanted, recount
 
 AGES = [str(age) for age in range(20, 40)]
@@ -252,7 +252,7 @@ def test_a_file_that_does_not_hold_is_not_left_in_place(tmp_path: Path, ladders:
         def write_table(self, table: pa.Table) -> None:
             super().write_table(table if table.num_rows == 1 else table.set_column(0, "age", pa.array(AGES * 10)))
 
-    monkeypatch.setattr(generalizing, "CsvSink", Faulty)
+    monkeypatch.setattr(one_file, "CsvSink", Faulty)
     with pytest.raises(StepFailed, match="classes have fewer than 5 subjects"):
         generalize(write(tmp_path / "in.csv", some_rows()), tmp_path / "out.csv", Asked(ladders, suppression=0))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["hierarchies", "in.csv"]
