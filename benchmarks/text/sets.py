@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.text.maker import make
 from benchmarks.text.retold import retell
 from benchmarks.text.score import IGNORED
-from benchmarks.text.written import FILE, SECOND, written
+from benchmarks.text.written import FILE, SECOND, THIRD, written
 
 Documents = list[dict[str, Any]]
 
@@ -55,6 +55,7 @@ SETS = {
         Set("questions", "clinicians' short questions, forms as in natural", lambda n, seed: make("natural", 2 * n, seed, ("question",))),
         Set("written", "clinical documents of sixty kinds, by one writer, without sight of rules or maker", lambda *_: written(FILE)),
         Set("written-2", "clinical documents by another such writer; rules and weights were then made from them", lambda *_: written(SECOND)),
+        Set("written-3", "clinical documents by three more such writers; weights were then learnt from them", lambda *_: written(THIRD)),
         Set("general", "general sentences (presidio-research)", lambda *_: _file("presidio_research_v2.jsonl"), GENERAL),
     )
 }
