@@ -18,7 +18,7 @@ run: install  ## the sample hospital, from its records to a published dataset
 		--reason "Made-up records, released to try the road"
 
 test: install lint  ## everything that must hold
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff check .
