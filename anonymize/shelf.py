@@ -19,7 +19,10 @@ def datasets_command(store: str, rebuild: bool) -> None:
     from anonymize.publish.store import Store
 
     found = Store(store)
-    for name in found.datasets():
+    names = found.datasets()
+    if not names:
+        click.echo(f"{found.backend.uri} holds no dataset: nothing was published there. Is it the store's own folder?", err=True)
+    for name in names:
         for line in catalogue.told(catalogue.read(found, name)):
             click.echo(line)
     if rebuild:

@@ -187,3 +187,8 @@ def test_the_catalogue_is_read_without_scripts(store: Path, browser: Any) -> Non
     assert page.locator(".sets > li:visible").count() == 2
     assert not page.locator("#finder").is_visible()
     context.close()
+
+
+def test_a_folder_that_is_no_store_says_so(tmp_path: Path) -> None:
+    told = CliRunner().invoke(cli, ["datasets", str(tmp_path / "misspelt")])
+    assert "misspelt holds no dataset" in told.output, "not silence, which reads as if all were well"
