@@ -124,7 +124,7 @@ def welcome(home: Path, port: int) -> str:
     passwords = home / "simple_auth_manager_passwords.json.generated"
     known = json.loads(passwords.read_text()) if passwords.exists() else {}
     lines = [f"Airflow is ready: http://127.0.0.1:{port}", ""]
-    lines += [f"    {user:<8} password {known.get(user, '?'):<20} ({role})" for user, role in USERS.items()]
+    lines += [f"    {user:<10} password {known.get(user, '?'):<20} ({role})" for user, role in USERS.items()]
     lines += [
         "",
         f"The passwords were made for this machine alone and stand in {passwords}.",
