@@ -144,7 +144,7 @@ def told(dataset: Set) -> list[str]:
             lines.append(f"  {one.name}  {counts}  {mark}".rstrip())
         elif one.tombstone is not None:
             instead = f" Use {one.tombstone.replaced_by}." if one.tombstone.replaced_by else ""
-            lines.append(f"  {one.name}  {one.tombstone.state} {one.tombstone.date:%Y-%m-%d}: {one.tombstone.reason}{instead}")
+            lines.append(f"  {one.name}  {one.tombstone.state} {one.tombstone.date:%Y-%m-%d}: {one.tombstone.reason.rstrip(' .')}.{instead}")
     return lines
 
 

@@ -193,7 +193,7 @@ class Tombstone(BaseModel):
 
     def __str__(self) -> str:
         instead = f" Use {self.replaced_by}." if self.replaced_by else ""
-        return f"{self.dataset} {self.version} was {self.state} on {self.date:%Y-%m-%d}: {self.reason}{instead}"
+        return f"{self.dataset} {self.version} was {self.state} on {self.date:%Y-%m-%d}: {self.reason.rstrip(' .')}.{instead}"
 
 
 def _no_table(name: str) -> TableFact:
