@@ -17,8 +17,9 @@ run: install  ## the sample hospital, from its records to a published dataset
 	@ANONYMIZE_KEY=$${ANONYMIZE_KEY:-$(SAMPLE_KEY)} $(BIN)/anonymize review $(POLICY) --approve --as "Sample Steward" \
 		--reason "Made-up records, released to try the road"
 
+# Three workers for two cores: one drives a running Airflow and mostly waits for it.
 test: install lint  ## everything that must hold
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff check .
