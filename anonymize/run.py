@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ class Run:
         if run_id is None and not fresh:
             run_id = unfinished(root, policy)
         started = datetime.now(UTC).replace(microsecond=0)
-        run_id = run_id or f"{policy.dataset}-{started:%Y%m%dT%H%M%SZ}"
+        run_id = run_id or _new_id(root, f"{policy.dataset}-{started:%Y%m%dT%H%M%SZ}")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,127}", run_id):
             raise AnonymizeError(f"'{run_id}' cannot be a run's id: letters, digits, and _ . + - are allowed")
         record = Record(root / "records" / run_id)
@@ -203,6 +204,12 @@ def unfinished(root: Path, policy: Policy) -> str | None:
         if same and record.get("end") is None and (root / "runs" / begun["id"]).exists():
             return str(begun["id"])
     return None
+
+
+def _new_id(root: Path, name: str) -> str:
+    """The id of a new run: two that begin within one second are told apart by a number."""
+    ids = chain([name], (f"{name}-{number}" for number in count(2)))
+    return next(run_id for run_id in ids if not (root / "records" / run_id).exists())
 
 
 def find(name: str, policies: Path) -> tuple[Policy, str]:

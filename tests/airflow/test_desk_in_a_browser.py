@@ -66,6 +66,7 @@ def desk(airflow: Airflow, browser: Any, logged_in: dict[str, Any], user: str, *
 def accessible(page: Any) -> None:
     """Nothing that axe-core's rules of WCAG 2.0, 2.1 and 2.2, level A and AA, find."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page.wait_for_load_state("load")  # with its style: a page whose style is still on the way has small targets
     tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
     found = axe.run(page, options={"runOnly": {"type": "tag", "values": tags}}).response
     assert found["passes"], "axe looked at the page"
