@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +18,7 @@ from anonymize.policy.model import Method, Policy, Role, Rule
 from anonymize.policy.nearest import nearest
 from anonymize.safe_harbor import Coverage, coverage
 from anonymize.sources import Connections, Source, open_source
-from anonymize.sources.base import ROW
+from anonymize.sources.base import ROW, sampled
 from anonymize.sources.fhir import FhirFolder
 from anonymize.transform import accepts, dates, needs_subject
 from anonymize.transform.methods import ARROW_TYPES
@@ -229,9 +228,7 @@ def _uncovered(path: tuple[str, ...], fine: pa.Array, sample: pa.Table, words: s
 def _sample(source: Source, table: str, columns: list[str], query: str | None, types: dict[str, pa.DataType]) -> pa.Table | None:
     if not columns:
         return None
-    items = source.read(table, columns, query=query, types=types)
-    batches = [item for item in islice(items, 50) if isinstance(item, pa.RecordBatch)][:1]
-    return pa.Table.from_batches(batches).slice(0, SAMPLE_ROWS) if batches else None
+    return sampled(source.read(table, columns, query=query, types=types), SAMPLE_ROWS)
 
 
 def _suspicions(policy: Policy, table: str) -> Found:

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import count, islice
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from anonymize.errors import AnonymizeError
 from anonymize.hierarchies import build as build_hierarchy
 from anonymize.policy.model import FhirSource, FileSource, Kind, Policy, SqlSource, Text
 from anonymize.sources import Source, open_source
+from anonymize.sources.base import ROW, sampled
 from anonymize.transform import dates
 
 SAMPLE_ROWS = 1_000
@@ -107,8 +108,8 @@ def _blank(settings: Any) -> Policy:
 
 def _sample(source: Source, table: str) -> pa.Table | None:
     schema = source.schema(table)
-    batches = [item for item in islice(source.read(table, schema.names), 20) if isinstance(item, pa.RecordBatch) and item.num_rows][:1]
-    return pa.Table.from_batches(batches).slice(0, SAMPLE_ROWS).drop_columns("__row") if batches else None
+    sample = sampled(source.read(table, schema.names), SAMPLE_ROWS)
+    return sample.drop_columns(ROW) if sample is not None else None
 
 
 def _key(sampled: dict[str, pa.Table]) -> str:

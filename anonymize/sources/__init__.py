@@ -30,7 +30,7 @@ def open_source(name: str, settings: SqlSource | FileSource | FhirSource, policy
     if isinstance(settings, FhirSource):
         from anonymize.sources.fhir import FhirFolder
 
-        return FhirFolder(name, folder, mapping=settings.mapping, policy_folder=policy.file.parent)
+        return FhirFolder(name, folder, mapping=expand(settings.mapping, f"source '{name}'"), policy_folder=policy.file.parent)
     from anonymize.sources.files import FileFolder
 
     return FileFolder(name, folder, settings)

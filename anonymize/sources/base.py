@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Protocol
 
 import pyarrow as pa
@@ -46,3 +47,14 @@ class Source(Protocol):
         reason `not-<type>` and its column.
         """
         ...
+
+
+def sampled(items: Iterable[pa.RecordBatch | Malformed], rows: int) -> pa.Table | None:
+    """The first `rows` good records of what a source reads; None where its beginning has none."""
+    held: list[pa.RecordBatch] = []
+    for item in islice(items, 20 + rows):
+        if isinstance(item, pa.RecordBatch) and item.num_rows:
+            held.append(item)
+        if sum(batch.num_rows for batch in held) >= rows:
+            break
+    return pa.Table.from_batches(held).slice(0, rows).combine_chunks() if held else None

@@ -17,7 +17,10 @@ SCHEMA = pa.schema([("table", pa.string()), ("row", pa.int64()), ("reason", pa.s
 
 
 class Quarantine:
-    """Collects a table's malformed records in a file; counts them by reason. A context manager: the file stands when it ends."""
+    """Collects a table's malformed records in a file; counts them by reason.
+
+    A context manager: the file stands, whole, when it ends. A process that is killed leaves a `.part`, which the next start replaces.
+    """
 
     def __init__(self, file: Path, table: str) -> None:
         self.file, self.table = file, table
@@ -28,13 +31,18 @@ class Quarantine:
 
     def __enter__(self) -> Quarantine:
         self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._writer = pq.ParquetWriter(self.file, SCHEMA, compression="zstd")
+        self._writer = pq.ParquetWriter(self._part, SCHEMA, compression="zstd")
         return self
 
     def __exit__(self, type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._writer is not None:
             self._flush()
             self._writer.close()
+            self._part.replace(self.file)
+
+    @property
+    def _part(self) -> Path:
+        return self.file.with_name(self.file.name + ".part")
 
     @property
     def total(self) -> int:

@@ -43,7 +43,7 @@ def test_a_bad_record_falls_out_alone(tmp_path: Path) -> None:
     good = "".join(f"{n},x\n" for n in range(3_000))
     (tmp_path / "t.csv").write_bytes(b"n,s\n" + good.encode() + b"1,x,y\nabc,x\n7,\xff\xfe\n8,ok\n")
     rows, bad = read(source(tmp_path))
-    assert sorted(bad) == [(3_001, "ragged-row", ""), (3_002, "not-int64", "n"), (3_003, "bad-encoding", "")]
+    assert sorted(bad) == [(3_001, "ragged-row", ""), (3_002, "not-int64", "n"), (3_003, "bad-encoding", "s")]
     assert rows[-1] == {"__row": 3_004, "n": 8, "s": "ok"}
 
 

@@ -1,0 +1,186 @@
+"""The mapping's language: which tables a folder of FHIR resources gives, and the path behind each column.
+
+It stands at the head of `mappings/us-core.yaml`, for the people who write one. Everything in a mapping that is not of the language is
+refused with its table and column: a misspelt word would be a rule that silently does not apply.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from anonymize.errors import SourceError
+from anonymize.policy.nearest import nearest
+from anonymize.sources.json_lines import as_text
+from anonymize.transform.markup import unreadable_tag
+from anonymize.transform.markup.encoded import Base64Layer, decode
+
+_STEP = re.compile(r"^([A-Za-z_][A-Za-z0-9_]*)(?:\[([^\]]+)\])?$")
+TAKES = ("first", "all", "reference", "base64")
+TYPES = {
+    "string": pa.string(),
+    "bool": pa.bool_(),
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "date": pa.date32(),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a path: a field, and which of its elements (by index, or by what a path below holds)."""
+
+    field: str
+    index: int | None = None
+    where: tuple[tuple[str, ...], str] | None = None
+
+
+Path_ = tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a mapping: its path, how several values become one, and its type."""
+
+    path: Path_
+    take: str = "first"
+    """`first`, `all` (joined with a blank), `reference` (the id behind it), `base64` (decoded text)."""
+    type: pa.DataType = dataclasses.field(default_factory=pa.string)
+
+    def value(self, element: Any, resource: dict[str, Any]) -> str | None:
+        """The column's text in one element; a path that begins with `resource` begins at the whole resource."""
+        path, start = (self.path[1:], resource) if self.path[0].field == "resource" else (self.path, element)
+        found = [text for text in map(as_text, walk([start], path)) if text is not None]
+        if not found:
+            return None
+        if self.take == "all":
+            return " ".join(found)
+        if self.take == "reference":
+            return reference_id(found[0])
+        return _decoded(found[0]) if self.take == "base64" else found[0]
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """One table of a mapping: the resource type, what makes a row (the resource, or each element of a path), and its columns."""
+
+    resource: str
+    each: Path_
+    columns: dict[str, Column]
+
+    def elements(self, resource: dict[str, Any]) -> list[Any]:
+        """What makes the rows of one resource."""
+        return walk([resource], self.each) if self.each else [resource]
+
+
+def read_mapping(name: str, folder: Path) -> dict[str, Mapped]:
+    """A ready-made mapping by its name, or a YAML file, relative to `folder`. Raises SourceError with the place of what is wrong."""
+    ready = package_files("anonymize.sources") / "mappings" / f"{name}.yaml"
+    file = ready if "/" not in name and ready.is_file() else folder / name
+    try:
+        data = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
+    except (OSError, YAMLError, UnicodeDecodeError) as error:
+        raise SourceError(f"FHIR mapping '{name}' cannot be read: {_reason(error)}. Ready-made: us-core") from None
+    if not isinstance(data, dict) or not data:
+        raise SourceError(f"FHIR mapping '{name}' must be a mapping of tables: TABLE: {{resource: …, columns: {{…}}}}")
+    return {str(table): _mapped(f"FHIR mapping '{name}', table '{table}'", spec) for table, spec in data.items()}
+
+
+def walk(nodes: list[Any], path: Iterable[Step]) -> list[Any]:
+    """All values at the end of a path from some nodes, in order; what is not there gives none."""
+    for step in path:
+        below: list[Any] = []
+        for node in nodes:
+            value = node.get(step.field) if isinstance(node, dict) else None
+            elements = value if isinstance(value, list) else [] if value is None else [value]
+            if step.index is not None:
+                elements = elements[step.index : step.index + 1]
+            elif step.where is not None:
+                elements = [element for element in elements if _holds(element, *step.where)]
+            below += elements
+        nodes = below
+    return nodes
+
+
+def reference_id(reference: str) -> str:
+    """`Patient/17`, `urn:uuid:17`, `https://host/fhir/Patient/17/_history/2` -> `17`; `Practitioner?identifier=system|17` -> `17`."""
+    if "?" in reference:
+        return reference.rpartition("|")[2]
+    return re.sub(r"/_history/.*$", "", reference).rpartition("/")[2].rpartition(":")[2]
+
+
+def _reason(error: Exception) -> str:
+    """A mapping is no record: its line and YAML's own words may be said."""
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    return error.strerror or "input error" if isinstance(error, OSError) else "not UTF-8 YAML"
+
+
+def _mapped(where: str, spec: Any) -> Mapped:
+    if not isinstance(spec, dict) or not isinstance(spec.get("columns"), dict) or not spec["columns"] or not spec.get("resource"):
+        raise SourceError(f"{where}: needs 'resource' and 'columns'")
+    _known_words(where, spec, ("resource", "each", "columns"))
+    columns = {str(name): _column(f"{where}, column '{name}'", entry) for name, entry in spec["columns"].items()}
+    return Mapped(str(spec["resource"]), _path(where, str(spec["each"])) if spec.get("each") else (), columns)
+
+
+def _column(where: str, entry: Any) -> Column:
+    """`path`, or `{path, take, type}`."""
+    spec = entry if isinstance(entry, dict) else {"path": entry}
+    _known_words(where, spec, ("path", "take", "type"))
+    take, type_name = str(spec.get("take", "first")), str(spec.get("type", "string"))
+    if take not in TAKES or type_name not in TYPES or not isinstance(spec.get("path"), str):
+        raise SourceError(f"{where}: needs a 'path', a 'take' of first, all, reference or base64, and a 'type' of {', '.join(TYPES)}")
+    path = _path(where, spec["path"])
+    if path[0].field == "resource" and len(path) == 1:
+        raise SourceError(f"{where}: 'resource' is where a path begins: resource.id")
+    return Column(path, take, TYPES[type_name])
+
+
+def _known_words(where: str, spec: dict[Any, Any], known: tuple[str, ...]) -> None:
+    for word in spec:
+        if word not in known:
+            raise SourceError(f"{where}: there is no word '{word}'.{nearest(str(word), list(known))}")
+
+
+def _path(where: str, text: str) -> Path_:
+    steps = []
+    # A dot inside of brackets belongs to the condition, not to the path.
+    for part in re.split(r"\.(?![^\[]*\])", text):
+        match = _STEP.match(part)
+        if match is None:
+            raise SourceError(f"{where}: '{part}' is no step of a path. Steps are: field, field[0], field[path=value]")
+        steps.append(_step(where, *match.groups()))
+    return tuple(steps)
+
+
+def _step(where: str, field: str, inside: str | None) -> Step:
+    if inside is None:
+        return Step(field)
+    if inside.isdigit():
+        return Step(field, index=int(inside))
+    path, equals, value = inside.partition("=")
+    if not equals:
+        raise SourceError(f"{where}: '[{inside}]' is no condition. Write [path=value]")
+    return Step(field, where=(tuple(path.strip().split(".")), value.strip()))
+
+
+def _holds(element: Any, path: tuple[str, ...], value: str) -> bool:
+    return value in map(as_text, walk([element], (Step(field) for field in path)))
+
+
+def _decoded(data: str) -> str:
+    """An attachment's text. What is none (a PDF, broken base64) cannot be scrubbed: a tag stands for it, which `scrub` counts."""
+    if not data.strip():
+        return data
+    found = decode(data, declared=True)
+    return found.text if isinstance(found, Base64Layer) else unreadable_tag(found or "base64")
