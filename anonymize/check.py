@@ -19,7 +19,7 @@ from anonymize.policy.nearest import nearest
 from anonymize.safe_harbor import Coverage, coverage
 from anonymize.sources import Connections, Source, open_source
 from anonymize.sources.base import ROW, sampled
-from anonymize.sources.fhir import FhirFolder
+from anonymize.sources.mapped import MappedSource
 from anonymize.transform import accepts, dates, needs_subject
 from anonymize.transform.methods import ARROW_TYPES
 
@@ -208,7 +208,7 @@ def _values(policy: Policy, table: str, source: Source) -> Found:
 
 def _unmatched(policy: Policy, table: str, source: Source) -> Found:
     """Mapped paths that no resource fills: the rule would silently never apply."""
-    if not isinstance(source, FhirFolder):
+    if not isinstance(source, MappedSource):
         return
     named = [column for column, rule in policy.tables[table].columns.items() if rule.role is not Role.DROP]
     empty = source.unmatched(policy.tables[table].from_ or table, named)

@@ -1,4 +1,4 @@
-"""The mapping's language: which tables a folder of FHIR resources gives, and the path behind each column.
+"""The mapping's language: which tables nested records give, and the path behind each column.
 
 It stands at the head of `mappings/us-core.yaml`, for the people who write one. Everything in a mapping that is not of the language is
 refused with its table and column: a misspelt word would be a rule that silently does not apply.
@@ -25,6 +25,8 @@ from anonymize.transform.markup import unreadable_tag
 from anonymize.transform.markup.encoded import Base64Layer, decode
 
 _STEP = re.compile(r"^([A-Za-z_][A-Za-z0-9_]*)(?:\[([^\]]+)\])?$")
+#: The words for a record as a whole: a kind of it, and where a path begins that does not begin at the row.
+WHOLE = {"record", "resource"}
 TAKES = ("first", "all", "reference", "base64")
 TYPES = {
     "string": pa.string(),
@@ -56,9 +58,9 @@ class Column:
     """`first`, `all` (joined with a blank), `reference` (the id behind it), `base64` (decoded text)."""
     type: pa.DataType = dataclasses.field(default_factory=pa.string)
 
-    def value(self, element: Any, resource: dict[str, Any]) -> str | None:
-        """The column's text in one element; a path that begins with `resource` begins at the whole resource."""
-        path, start = (self.path[1:], resource) if self.path[0].field == "resource" else (self.path, element)
+    def value(self, element: Any, record: dict[str, Any]) -> str | None:
+        """The column's text in one element; a path that begins with `record` (FHIR's word is `resource`) begins at the whole record."""
+        path, start = (self.path[1:], record) if self.path[0].field in WHOLE else (self.path, element)
         found = [text for text in map(as_text, walk([start], path)) if text is not None]
         if not found:
             return None
@@ -71,15 +73,15 @@ class Column:
 
 @dataclass(frozen=True)
 class Mapped:
-    """One table of a mapping: the resource type, what makes a row (the resource, or each element of a path), and its columns."""
+    """One table of a mapping: the kind of record, what makes a row (the record, or each element of a path), and its columns."""
 
-    resource: str
+    kind: str
     each: Path_
     columns: dict[str, Column]
 
-    def elements(self, resource: dict[str, Any]) -> list[Any]:
-        """What makes the rows of one resource."""
-        return walk([resource], self.each) if self.each else [resource]
+    def elements(self, record: dict[str, Any]) -> list[Any]:
+        """What makes the rows of one record."""
+        return walk([record], self.each) if self.each else [record]
 
 
 def read_mapping(name: str, folder: Path) -> dict[str, Mapped]:
@@ -89,10 +91,15 @@ def read_mapping(name: str, folder: Path) -> dict[str, Mapped]:
     try:
         data = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
     except (OSError, YAMLError, UnicodeDecodeError) as error:
-        raise SourceError(f"FHIR mapping '{name}' cannot be read: {_reason(error)}. Ready-made: us-core") from None
+        raise SourceError(f"mapping '{name}' cannot be read: {_reason(error)}. Ready-made: {', '.join(ready_made())}") from None
     if not isinstance(data, dict) or not data:
-        raise SourceError(f"FHIR mapping '{name}' must be a mapping of tables: TABLE: {{resource: …, columns: {{…}}}}")
-    return {str(table): _mapped(f"FHIR mapping '{name}', table '{table}'", spec) for table, spec in data.items()}
+        raise SourceError(f"mapping '{name}' must be a mapping of tables: TABLE: {{resource: …, columns: {{…}}}}")
+    return {str(table): _mapped(f"mapping '{name}', table '{table}'", spec) for table, spec in data.items()}
+
+
+def ready_made() -> list[str]:
+    """The names of the mappings that come with the package."""
+    return sorted(file.name.removesuffix(".yaml") for file in (package_files("anonymize.sources") / "mappings").iterdir())
 
 
 def walk(nodes: list[Any], path: Iterable[Step]) -> list[Any]:
@@ -126,11 +133,11 @@ def _reason(error: Exception) -> str:
 
 
 def _mapped(where: str, spec: Any) -> Mapped:
-    if not isinstance(spec, dict) or not isinstance(spec.get("columns"), dict) or not spec["columns"] or not spec.get("resource"):
-        raise SourceError(f"{where}: needs 'resource' and 'columns'")
-    _known_words(where, spec, ("resource", "each", "columns"))
+    if not isinstance(spec, dict) or not isinstance(spec.get("columns"), dict) or not spec["columns"] or len(WHOLE & spec.keys()) != 1:
+        raise SourceError(f"{where}: needs 'record' (or FHIR's word, 'resource') and 'columns'")
+    _known_words(where, spec, (*WHOLE, "each", "columns"))
     columns = {str(name): _column(f"{where}, column '{name}'", entry) for name, entry in spec["columns"].items()}
-    return Mapped(str(spec["resource"]), _path(where, str(spec["each"])) if spec.get("each") else (), columns)
+    return Mapped(str(next(spec[word] for word in WHOLE if word in spec)), _path(where, str(spec["each"])) if spec.get("each") else (), columns)
 
 
 def _column(where: str, entry: Any) -> Column:
@@ -141,8 +148,8 @@ def _column(where: str, entry: Any) -> Column:
     if take not in TAKES or type_name not in TYPES or not isinstance(spec.get("path"), str):
         raise SourceError(f"{where}: needs a 'path', a 'take' of first, all, reference or base64, and a 'type' of {', '.join(TYPES)}")
     path = _path(where, spec["path"])
-    if path[0].field == "resource" and len(path) == 1:
-        raise SourceError(f"{where}: 'resource' is where a path begins: resource.id")
+    if path[0].field in WHOLE and len(path) == 1:
+        raise SourceError(f"{where}: '{path[0].field}' is where a path begins: {path[0].field}.id")
     return Column(path, take, TYPES[type_name])
 
 

@@ -99,7 +99,7 @@ def test_a_path_that_matches_nothing_is_found(folder: Path) -> None:
         ("id: id", "id: 'id..x'", "is no step of a path"),
         ("id: id", "id: 'name[use]'", "is no condition"),
         ("take: all", "take: some", "needs a 'path', a 'take'"),
-        ("resource: DocumentReference", "res: X", "needs 'resource'"),
+        ("resource: DocumentReference", "res: X", "needs 'record'"),
     ],
 )
 def test_a_mistake_in_a_mapping_is_named(folder: Path, old: str, new: str, words: str) -> None:

@@ -1,0 +1,108 @@
+"""Nested records as linked tables: what every source has in common whose records are trees (FHIR, HL7 v2, CDA, DICOM, transcripts).
+
+A source of this kind says which kinds of record it has and streams them as plain dictionaries; the mapping (`mapping.py`) says which tables
+these give. A record that is invalid gives the paths that it has; what is no record at all is Malformed.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from anonymize.errors import SourceError, without_values
+from anonymize.policy.nearest import nearest
+from anonymize.sources.base import Malformed
+from anonymize.sources.conform import convert, text_batch, wanted_types
+from anonymize.sources.mapping import Column, Mapped
+
+BATCH_ROWS = 5_000
+BATCH_BYTES = 16 << 20
+
+
+class MappedSource(ABC):
+    """The tables that a mapping makes of a source's records. `__row` is the number of the record, from 1, among those of its kind."""
+
+    def __init__(self, name: str, mapping: dict[str, Mapped]) -> None:
+        self.name, self.mapping = name, mapping
+
+    @abstractmethod
+    def kinds(self) -> Collection[str]:
+        """The kinds of record that are there (`Patient`, `ORU`)."""
+
+    @abstractmethod
+    def records(self, kind: str, where: str) -> Iterator[tuple[dict[str, Any], int] | Malformed]:
+        """Every record of a kind with its size in bytes, and what could not be read. where: begins the words of an error."""
+
+    def tables(self) -> list[str]:
+        """The mapped tables whose kind of record is there."""
+        kinds = self.kinds()
+        return sorted(table for table, mapped in self.mapping.items() if mapped.kind in kinds)
+
+    def schema(self, table: str, query: str | None = None) -> pa.Schema:
+        if query:
+            raise SourceError(f"source '{self.name}': its records take no 'query'; write a mapping instead")
+        return pa.schema([(name, column.type) for name, column in self._mapped(table).columns.items()])
+
+    def read(
+        self, table: str, columns: Sequence[str], *, query: str | None = None, types: Mapping[str, pa.DataType] | None = None
+    ) -> Iterator[pa.RecordBatch | Malformed]:
+        where = self._where(table)
+        wanted = wanted_types(where, self.schema(table, query), columns, types)
+        mapped = self._mapped(table)
+        with without_values(where):
+            yield from self._batches(table, mapped, {name: mapped.columns[name] for name in columns}, wanted)
+
+    def unmatched(self, table: str, columns: Sequence[str]) -> list[str]:
+        """The columns that no record fills: a path that matches nothing is a rule that silently does not apply."""
+        mapped, empty = self._mapped(table), set(columns)
+        for item in self.records(mapped.kind, self._where(table)):
+            if isinstance(item, Malformed):
+                continue
+            for element in mapped.elements(item[0]):
+                empty -= {name for name in empty if mapped.columns[name].value(element, item[0]) is not None}
+            if not empty:
+                break
+        return sorted(empty)
+
+    def _where(self, table: str) -> str:
+        return f"source '{self.name}', table '{table}'"
+
+    def _mapped(self, table: str) -> Mapped:
+        if table not in self.mapping:
+            raise SourceError(f"source '{self.name}': the mapping has no table '{table}'.{nearest(table, list(self.mapping))}")
+        mapped, kinds = self.mapping[table], sorted(self.kinds())
+        if mapped.kind not in kinds:
+            raise SourceError(f"source '{self.name}': it has no {mapped.kind} records for table '{table}'.{nearest(mapped.kind, kinds)}")
+        return mapped
+
+    def _batches(
+        self, table: str, mapped: Mapped, columns: dict[str, Column], types: Mapping[str, pa.DataType]
+    ) -> Iterator[pa.RecordBatch | Malformed]:
+        rows: list[int] = []
+        values: list[tuple[str | None, ...]] = []
+        number = size = 0
+        for item in self.records(mapped.kind, self._where(table)):
+            number += 1
+            if isinstance(item, Malformed):
+                yield Malformed(number, item.reason, raw=item.raw)
+                continue
+            record, length = item
+            for element in mapped.elements(record):
+                rows.append(number)
+                values.append(tuple(column.value(element, record) for column in columns.values()))
+            size += length
+            if len(rows) >= BATCH_ROWS or size >= BATCH_BYTES:
+                yield from _typed(rows, values, types)
+                rows, values, size = [], [], 0
+        yield from _typed(rows, values, types)
+
+
+def _typed(rows: list[int], values: list[tuple[str | None, ...]], types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch | Malformed]:
+    for item in text_batch(rows, values, list(types)):
+        if isinstance(item, Malformed):
+            yield item
+        else:
+            yield from convert(item, types)
