@@ -21,7 +21,8 @@ from anonymize.detect.columns import guess
 from anonymize.detect.registry import build
 from anonymize.errors import AnonymizeError
 from anonymize.hierarchies import build as build_hierarchy
-from anonymize.policy.model import FhirSource, FileSource, Kind, Policy, SqlSource, Text
+from anonymize.policy.model import Kind, Policy, Text
+from anonymize.policy.origins import FhirSource, FileSource, SqlSource
 from anonymize.sources import Source, open_source
 from anonymize.sources.base import ROW, sampled
 from anonymize.transform import dates

@@ -6,29 +6,15 @@ import re
 from pathlib import Path
 
 from anonymize.hierarchies import names
+from anonymize.policy import origins
 from anonymize.policy.loader import load
-from anonymize.policy.model import (
-    METHODS,
-    Checks,
-    Encryption,
-    FhirSource,
-    FileSource,
-    Kind,
-    Policy,
-    Privacy,
-    Release,
-    Review,
-    Rule,
-    SqlSource,
-    Table,
-    Text,
-)
+from anonymize.policy.model import METHODS, Checks, Encryption, Kind, Policy, Privacy, Release, Review, Rule, Table, Text
 from tests.conftest import ROOT
 
 
 def test_every_word_of_a_policy_is_explained() -> None:
-    page = (ROOT / "docs" / "policy.md").read_text()
-    models = (Policy, Table, Rule, Privacy, Text, Checks, Review, Release, Encryption, SqlSource, FileSource, FhirSource)
+    page = "".join(file.read_text() for file in (ROOT / "docs" / "policy.md", *(ROOT / "docs" / "sources").glob("*.md")))
+    models = (Policy, Table, Rule, Privacy, Text, Checks, Review, Release, Encryption, *origins.KINDS)
     words = {field.alias or name for model in models for name, field in model.model_fields.items()}
     words |= {kind.value for kind in Kind} | {role.value for role in METHODS} | {m.value for methods in METHODS.values() for m in methods}
     words |= {name.split(":")[0] for name in names()}
@@ -44,6 +30,6 @@ def test_the_policy_of_the_readme_loads(tmp_path: Path) -> None:
 
 
 def test_every_link_and_file_that_the_docs_name_is_there() -> None:
-    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
         for link in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name} -> {link}"

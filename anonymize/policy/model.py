@@ -11,20 +11,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, Strict, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
+from anonymize.policy.checked import Checked, Number, Whole
 from anonymize.policy.environment import expand
+from anonymize.policy.origins import Source
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-#: Numbers as numbers: `k: true` is not 1, and `k: "5"` not 5.
-Whole = Annotated[int, Strict()]
-Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
-
-
-class Checked(BaseModel):
-    """Frozen, and closed to words it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 class Role(StrEnum):
@@ -222,49 +215,6 @@ ARGUMENT: dict[Method, str] = {
 }
 
 
-class SqlSource(Checked):
-    """A database by SQLAlchemy. Credentials stand in an Airflow connection or the environment, never in the policy.
-
-    url: may hold `${NAME}`, taken from the environment; connection: the id of an Airflow connection (`AIRFLOW_CONN_…` works without
-    Airflow). Exactly one of the two.
-    """
-
-    type: Literal["sql"]
-    url: str | None = None
-    connection: str | None = None
-    schema_name: str | None = Field(default=None, alias="schema")
-    batch_rows: Whole = Field(default=10_000, gt=0, alias="batch-rows")
-
-    @model_validator(mode="after")
-    def _one_address(self) -> SqlSource:
-        if (self.url is None) == (self.connection is None):
-            raise ValueError("give either 'url' or 'connection'")
-        return self
-
-
-class FileSource(Checked):
-    """A folder of files, one table a file or glob: a table's `from` is the file's name in `path` (`patients.csv`, `visits/*.parquet`), or
-    its stem."""
-
-    type: Literal["csv", "parquet", "ndjson"]
-    path: str
-    delimiter: str = ","
-    encoding: str = "utf-8"
-    missing: tuple[str, ...] = ("",)
-    """csv: the texts that stand for a missing value (`?`)."""
-
-
-class FhirSource(Checked):
-    """A FHIR R4 bulk-export folder (NDJSON), flattened to tables by a mapping: a ready-made one's name or a YAML file."""
-
-    type: Literal["fhir"]
-    path: str
-    mapping: str = "us-core"
-
-
-Source = Annotated[SqlSource | FileSource | FhirSource, Field(discriminator="type")]
-
-
 class Table(Checked):
     """One table that leaves. Columns not named stay out."""
 
@@ -302,7 +252,7 @@ class Population(Checked):
 
     file: str
     """CSV or Parquet, relative to the policy."""
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field(default_factory=dict)
     """A quasi-identifier's published name -> the file's column; default: the same name."""
     count: str | None = None
     """The file's column with the number of people of a row; default: a row is a person."""
@@ -395,7 +345,7 @@ class Text(Checked):
     dates: str = "shift"
     """What becomes of a written date. `shift`: it moves by its subject's own constant. `year:YEAR`: its year stays, unless it tells an age
     that is over 89 in YEAR. `tag`: a tag, which is also what a day of birth becomes, and a date that cannot be moved or tells no year."""
-    detectors: dict[str, bool | float] = {}
+    detectors: dict[str, bool | float] = Field(default_factory=dict)
     """A detector's name -> off/on, or the score from which its findings count; default: the registry's."""
 
     @field_validator("dates")
@@ -441,7 +391,7 @@ class Encryption(Checked):
     """Stores on S3, by the server: `sse-s3` (its own keys), `sse-kms` or `sse-kms:KEY-ID` (a key management service's)."""
     footer: KeyReference | None = None
     """The key that signs files with encrypted columns; every reader of such a column needs it beside the column's own."""
-    columns: dict[Annotated[str, Field(pattern=r"^[^.]+\.[^.]+$")], KeyReference] = {}
+    columns: dict[Annotated[str, Field(pattern=r"^[^.]+\.[^.]+$")], KeyReference] = Field(default_factory=dict)
     """Columns that only readers with a key can read: `patient.zip3` (published names) -> its key."""
 
     @model_validator(mode="after")
@@ -591,7 +541,7 @@ class Policy(Checked):
         chosen = self.tables[table].subject
         return self.subject.rpartition(".")[2] if chosen == "@default" else chosen
 
-    def source_of(self, table: str) -> tuple[str, SqlSource | FileSource | FhirSource]:
+    def source_of(self, table: str) -> tuple[str, Source]:
         """The name and settings of the source that a table comes from."""
         name = self.tables[table].source or next(iter(self.sources))
         return name, self.sources[name]

@@ -8,18 +8,12 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from anonymize.policy import model, secrets
+from anonymize.policy import model, origins, secrets
 from anonymize.policy.model import Policy
 from anonymize.policy.nearest import LIKELY, likeness, nearest
 from anonymize.policy.reading import Document, Path_
 
-_SOURCES: dict[str, type[BaseModel]] = {
-    "sql": model.SqlSource,
-    "csv": model.FileSource,
-    "parquet": model.FileSource,
-    "ndjson": model.FileSource,
-    "fhir": model.FhirSource,
-}
+_SOURCES: dict[str, type[BaseModel]] = {word: kind for kind in origins.KINDS for word in get_args(kind.model_fields["type"].annotation)}
 #: What pydantic adds to a location that is not in the file: the branch of a union, the key of a mapping, the members of a union of types.
 _BRANCHES = {*_SOURCES, "[key]", "bool", "float"}
 #: Longer values, and those that are no plain words, are not repeated.

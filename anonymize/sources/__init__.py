@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from anonymize.policy import origins
 from anonymize.policy.environment import expand
-from anonymize.policy.model import FhirSource, FileSource, Policy, SqlSource
+from anonymize.policy.model import Policy
 from anonymize.sources.base import Source
 
 __all__ = ["Source", "open_source"]
@@ -14,20 +15,20 @@ __all__ = ["Source", "open_source"]
 Connections = Callable[[str], str]
 
 
-def open_source(name: str, settings: SqlSource | FileSource | FhirSource, policy: Policy, connections: Connections | None = None) -> Source:
+def open_source(name: str, settings: origins.Source, policy: Policy, connections: Connections | None = None) -> Source:
     """A policy's source, ready to be read.
 
     connections: resolves an Airflow connection's id to its URL; without it `AIRFLOW_CONN_<ID>` of the environment is read.
     Raises SourceError where the source is not there, AnonymizeError where a name in it is not set.
     """
-    if isinstance(settings, SqlSource):
+    if isinstance(settings, origins.SqlSource):
         from anonymize.sources.sql import SqlDatabase, connection_url
 
         url = expand(settings.url, f"source '{name}'") if settings.url else connection_url(settings.connection or "", connections)
         return SqlDatabase(name, url, schema=settings.schema_name, batch_rows=settings.batch_rows, folder=policy.file.parent)
     folder = Path(expand(settings.path, f"source '{name}'"))
     folder = folder if folder.is_absolute() else policy.path(str(folder))
-    if isinstance(settings, FhirSource):
+    if isinstance(settings, origins.FhirSource):
         from anonymize.sources.fhir import FhirFolder
 
         return FhirFolder(name, folder, mapping=expand(settings.mapping, f"source '{name}'"), policy_folder=policy.file.parent)

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from anonymize.errors import SourceError, without_values
-from anonymize.policy.model import FileSource
 from anonymize.policy.nearest import nearest
+from anonymize.policy.origins import FileSource
 from anonymize.sources.base import ROW, Malformed
 from anonymize.sources.conform import convert, guess_type, text_batch, wanted_types
 from anonymize.sources.delimited import Delimited

@@ -18,7 +18,8 @@ from openlineage.client.event_v2 import Dataset
 from openlineage.client.facet_v2 import schema_dataset
 
 if TYPE_CHECKING:
-    from anonymize.policy.model import Policy, SqlSource
+    from anonymize.policy.model import Policy
+    from anonymize.policy.origins import SqlSource
 
 OURS = "anonymize"
 
@@ -92,7 +93,7 @@ WAYS: dict[str, Callable[[Policy, list[str]], tuple[list[Dataset], list[Dataset]
 def source(policy: Policy, table: str) -> Dataset:
     """A table where it comes from: `postgres://host:5432` and `schema.table`, `file` and its path; by the connection's id where that knows the
     address."""
-    from anonymize.policy.model import SqlSource
+    from anonymize.policy.origins import SqlSource
 
     _, settings = policy.source_of(table)
     name = policy.tables[table].from_ or table

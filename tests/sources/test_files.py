@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anonymize.errors import QuarantineBudgetExceeded, SourceError
-from anonymize.policy.model import FileSource
+from anonymize.policy.origins import FileSource
 from anonymize.sources.base import Malformed
 from anonymize.sources.files import FileFolder
 from anonymize.sources.quarantine import Quarantine
