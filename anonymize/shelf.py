@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -15,9 +16,12 @@ def datasets_command(store: str, rebuild: bool) -> None:
 
     STORE: a folder or a URI; the environment's ANONYMIZE_STORE where none is given.
     """
+    from anonymize.errors import StoreError
     from anonymize.publish import catalogue
     from anonymize.publish.store import Store
 
+    if "://" not in store and not Path(store).is_dir():
+        raise StoreError(f"there is no folder {store}. Give the research store's own folder or URI, as the policy's release.store has it")
     found = Store(store)
     names = found.datasets()
     if not names:

@@ -400,6 +400,11 @@ class Encryption(Checked):
             raise ValueError("encrypted columns need a 'footer' key beside their own, for example footer: env:ICU_FOOTER_KEY")
         return self
 
+    @property
+    def references(self) -> dict[str, str]:
+        """Where each key is found, by its name (as files and manifests have it)."""
+        return {one.partition(":")[2]: one for one in [*([self.footer] if self.footer else []), *self.columns.values()]}
+
     def of_table(self, table: str) -> dict[str, str]:
         """The references of a table's keys, by published column."""
         pairs = ((name.partition("."), key) for name, key in self.columns.items())

@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import re
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+
+from markupsafe import Markup, escape
 
 from anonymize.publish.dictionary import Line
 from anonymize.publish.manifest import ReleaseFacts
@@ -46,12 +49,19 @@ def dictionary_page(facts: ReleaseFacts, lines: list[Line], *, version: str) -> 
 def _environment() -> Any:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    return Environment(loader=FileSystemLoader(_FOLDER), undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    made = Environment(loader=FileSystemLoader(_FOLDER), undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    made.filters["prose"] = _prose
+    return made
 
 
 @functools.cache
 def _text(name: str) -> str:
     return (_FOLDER / name).read_text(encoding="utf-8").strip()
+
+
+def _prose(text: str) -> Markup:
+    """A policy's words, which may name code as Markdown does, between backticks."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped
 
 
 def _hash(text: str) -> str:

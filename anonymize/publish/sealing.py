@@ -65,6 +65,25 @@ def _encrypt(source: Path, target: Path, columns: Mapping[str, str], footer: str
             writer.write_table(file.read_row_group(group))
 
 
+def unseal(source: Path, target: Path, references: Mapping[str, str]) -> None:
+    """Write an encrypted file anew as plain Parquet, row group by row group. references: of the keys that it needs, by their names.
+
+    Raises KeyMissing where one is not known or not there.
+    """
+    import pyarrow.parquet.encryption as pe
+
+    def known(name: str) -> bytes:
+        if name not in references:
+            raise KeyMissing(f"encrypted under the key '{name}', which release.encryption of the policy does not name")
+        return resolve(references[name])
+
+    properties = _factory(known).file_decryption_properties(pe.KmsConnectionConfig(), pe.DecryptionConfiguration())
+    file = pq.ParquetFile(source, decryption_properties=properties)
+    with pq.ParquetWriter(target, file.schema_arrow, compression="zstd", write_statistics=True) as writer:
+        for group in range(file.num_row_groups):
+            writer.write_table(file.read_row_group(group))
+
+
 def name_of(reference: str) -> str:
     """A key's name, as files and manifests have it: what stands after `env:` or `airflow:`."""
     return reference.partition(":")[2]

@@ -12,7 +12,8 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from anonymize import __version__, trail
 from anonymize.errors import AnonymizeError
 from anonymize.keys import Key
 from anonymize.policy.model import Policy
-from anonymize.publish import Before, Store, catalogue, prepare, publish, review
+from anonymize.publish import Before, Store, catalogue, prepare, publish, review, sealing
 from anonymize.publish.documents import CHANGES
 from anonymize.publish.manifest import GateFact, Manifest, PrivacyFact, ReleaseFacts, Tombstone
 from anonymize.publish.store import Version, folder_of
@@ -122,8 +123,10 @@ def _planned(policy: Policy, ids: KeyedIds, key: Key, name: str, reason: str, by
             "Nothing was done. Take such versions out whole, without another in their place: --withdraw"
         )
     at = datetime.now(UTC).replace(microsecond=0)
+    # Two within one second, of the same people, are two: the later one's id says the next second.
+    names = (f"{policy.dataset}-{at + timedelta(seconds=later):%Y%m%dT%H%M%SZ}-{name}" for later in count())
     plan = Plan(
-        id=f"{policy.dataset}-{at:%Y%m%dT%H%M%SZ}-{name}",
+        id=next(one for one in names if not (home(policy) / one).exists()),
         dataset=policy.dataset,
         key_id=key.id,
         reason=reason,
@@ -180,7 +183,8 @@ def _without(policy: Policy, plan: Plan, version: Version, held: Held, folder: P
     facts |= {"taken": done.taken, "suppressed": done.suppressed, "suppressed_subjects": done.suppressed_subjects}
     if done.empty:
         return VersionProof(**facts, withdrawn="nobody is left in it when what k asks for is suppressed")
-    release = _published(policy, plan, version, done)
+    leaving = _sealed(policy, manifest, done, folder / "work" / f"{manifest.version}-sealed")
+    release = _published(policy, plan, version, done, leaving)
     trail.record(
         policy,
         "republished",
@@ -204,18 +208,29 @@ def _without(policy: Policy, plan: Plan, version: Version, held: Held, folder: P
     )
 
 
-def _published(policy: Policy, plan: Plan, version: Version, done: Rewritten) -> Manifest:
+def _sealed(policy: Policy, manifest: Manifest, done: Rewritten, folder: Path) -> Path:
+    """What leaves: the stage, or where the version's columns are encrypted, what was made of it under the same keys. That is kept until the
+    end, for each encryption gives other bytes."""
+    references = policy.release.encryption.references
+    columns = {table.name: {c.name: references[c.encrypted] for c in table.columns if c.encrypted} for table in manifest.tables}
+    if not any(columns.values()):
+        return done.stage
+    sealing.seal(done.stage, folder, columns, policy.release.encryption.footer or "")
+    return folder
+
+
+def _published(policy: Policy, plan: Plan, version: Version, done: Rewritten, leaving: Path) -> Manifest:
     """Documents, decision and manifest anew; the same bytes however often it is done."""
     facts = _facts(policy, plan, version.manifest, done)
     changes = version.backend.read_bytes(f"{version.folder}/{CHANGES}") or b""
-    prepare(done.stage, facts, before=Before(version.manifest, changes))
-    texts = [file for file in done.stage.iterdir() if file.is_file()]
+    prepare(leaving, facts, before=Before(version.manifest, changes), plain=done.stage, subjects=done.stage.parent / "subjects")
+    texts = [file for file in leaving.iterdir() if file.is_file()]
     ids = [one.encode() for one in plan.keyed.texts()]
     if any(one in file.read_bytes() for file in texts for one in ids):
         raise AnonymizeError(f"a document of {version.manifest.version} names a subject's pseudonym; nothing is published")
-    asked = review.request(done.stage, gates=facts.gates, at=plan.at)
+    asked = review.request(leaving, gates=facts.gates, at=plan.at)
     decision = review.Decision(approve=True, steward=plan.by, reason=plan.reason, at=plan.at, files=asked.files)
-    return publish(done.stage, store_uri(policy), facts, decision, server_encryption=policy.release.encryption.server).manifest
+    return publish(leaving, store_uri(policy), facts, decision, server_encryption=policy.release.encryption.server).manifest
 
 
 def _facts(policy: Policy, plan: Plan, manifest: Manifest, done: Rewritten) -> ReleaseFacts:

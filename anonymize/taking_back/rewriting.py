@@ -26,6 +26,7 @@ from anonymize.privacy.lattice import values_in_order
 from anonymize.privacy.models import Model, columns_of
 from anonymize.publish.manifest import TableFact
 from anonymize.publish.parquet import hash_file
+from anonymize.publish.sealing import unseal
 from anonymize.publish.store import Version
 from anonymize.recount import Rows, Wanted, recount, smallest_combination
 from anonymize.taking_back.searching import id_column
@@ -79,7 +80,8 @@ def rewrite(version: Version, policy: Policy, ids: KeyedIds, home: Path) -> Rewr
     """Write the version without the subjects under `home` (private), and prove it.
 
     k is the greater of the policy's and the version's own; models, attacker and hierarchies are the policy's as it stands.
-    Raises StoreError where a file is not what was published, GateFailed where what is left does not hold.
+    Raises StoreError where a file is not what was published, KeyMissing where a column's key is not there, GateFailed where what is left
+    does not hold.
     """
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True, mode=0o700)
@@ -127,6 +129,10 @@ def _fetched(version: Version, policy: Policy, table: TableFact, home: Path) -> 
             raise StoreError(f"the research store cannot read {file.path}: {error.strerror or type(error).__name__}") from None
         if hash_file(target) != file.sha256:
             raise StoreError(f"{version.uri}/{file.path} is not what was published, so nothing is made of it. Take it from a backup")
+        if any(c.encrypted for c in table.columns):
+            target.rename(sealed := target.with_suffix(".sealed"))
+            unseal(sealed, target, policy.release.encryption.references)
+            sealed.unlink()
     _write_subjects(work, "old", "old-subjects")
     return work
 

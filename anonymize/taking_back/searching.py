@@ -54,9 +54,10 @@ def held_by(version: Version, policy: Policy, ids: KeyedIds, key_id: str) -> Hel
     named = {name for name in namespaces(policy) if name != SUBJECT}
     if len(named) > 1:
         blind.append(f"its subjects have pseudonyms of several namespaces ({', '.join(sorted(named))}), which cannot be joined")
-    sealed = [f"{table.name}.{column.name}" for table in manifest.tables for column in table.columns if column.encrypted]
+    keys = policy.release.encryption.references
+    sealed = [f"{table.name}.{c.name}" for table in manifest.tables for c in table.columns if c.encrypted and c.encrypted not in keys]
     if sealed:
-        blind.append(f"columns are encrypted, so it cannot be written anew: {', '.join(sealed)}")
+        blind.append(f"columns are encrypted under keys that release.encryption of the policy does not name: {', '.join(sealed)}")
     absent = policy.subject_table in rows and not any(rows.values())
     return Held(manifest.version, rows, () if absent else tuple(blind))
 
@@ -76,7 +77,7 @@ def rows_of(version: Version, table: TableFact, column: str, ids: KeyedIds) -> i
     """The rows of a table that are of the subjects; streamed."""
     if not table.files:
         return 0
-    dataset = version.dataset(table.name)
+    dataset = version.dataset(table.name, columns=[column])
     among = values_like(dataset.schema.field(column).type, ids)
     return sum(int(pc.sum(pc.is_in(batch.column(0), among)).as_py() or 0) for batch in dataset.to_batches(columns=[column]))
 

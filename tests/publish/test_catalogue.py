@@ -190,5 +190,8 @@ def test_the_catalogue_is_read_without_scripts(store: Path, browser: Any) -> Non
 
 
 def test_a_folder_that_is_no_store_says_so(tmp_path: Path) -> None:
-    told = CliRunner().invoke(cli, ["datasets", str(tmp_path / "misspelt")])
-    assert "misspelt holds no dataset" in told.output, "not silence, which reads as if all were well"
+    told = CliRunner().invoke(cli, ["datasets", str(tmp_path)])
+    assert f"{tmp_path.name} holds no dataset" in told.output, "not silence, which reads as if all were well"
+    missing = CliRunner().invoke(cli, ["datasets", str(tmp_path / "misspelt")])
+    assert isinstance(missing.exception, StoreError)
+    assert "there is no folder" in str(missing.exception)

@@ -8,6 +8,7 @@ import html
 import importlib.util
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -113,20 +114,20 @@ def test_the_readmes_lines_open_the_data(shelf: Path, tool: str) -> None:
     code = snippets(shelf, "python")[tool]
     if importlib.util.find_spec(tool) is None:
         pytest.skip(f"NOT RUN: the README's lines for {tool}, which is not installed")
-    check = f"{code}\nprint(len(patient), *(patient.columns if not hasattr(patient, 'column_names') else patient.column_names))"
+    rows = "patient.count()" if tool == "pyspark" else "len(patient)"
+    check = f"{code}\nprint({rows}, *(patient.columns if not hasattr(patient, 'column_names') else patient.column_names))"
     done = subprocess.run([sys.executable, "-c", check], cwd=shelf, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["40", "patient_id", "born", "zip3", "race"]
 
 
-def test_the_readmes_lines_of_r_open_the_data(shelf: Path) -> None:
-    if shutil.which("Rscript") is None:
-        pytest.skip("NOT RUN: the README's lines for R, for there is no Rscript (Debian: apt-get install r-base-core)")
-    if subprocess.run(["Rscript", "-e", "library(arrow)"], capture_output=True, check=False).returncode:
-        pytest.skip("NOT RUN: the README's lines for R, whose package arrow is not installed")
-    code = snippets(shelf, "r")["arrow"]
-    check = f"{code}\ncat(nrow(patient), names(patient))"
-    done = subprocess.run(["Rscript", "-e", check], cwd=shelf, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(("package", "debian"), [("arrow", "none"), ("reticulate", "r-base-core r-cran-reticulate")])
+def test_the_readmes_lines_of_r_open_the_data(shelf: Path, package: str, debian: str) -> None:
+    if shutil.which("Rscript") is None or subprocess.run(["Rscript", "-e", f"library({package})"], capture_output=True, check=False).returncode:
+        pytest.skip(f"NOT RUN: the README's lines for R's {package}, for there is no R that has it (Debian's packages: {debian})")
+    check = f"{snippets(shelf, 'r')[package]}\ncat(nrow(patient), names(patient))"
+    known = os.environ | {"RETICULATE_PYTHON": sys.executable}
+    done = subprocess.run(["Rscript", "-e", check], cwd=shelf, env=known, capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["40", "patient_id", "born", "zip3", "race"], done.stderr
 
 

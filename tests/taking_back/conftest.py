@@ -13,7 +13,7 @@ import pytest
 from anonymize.keys import Key
 from anonymize.policy.loader import load
 from anonymize.policy.model import Policy
-from anonymize.publish import GateFact, PrivacyFact, prepare, publish, published_schema, release_facts, review, table_facts
+from anonymize.publish import GateFact, PrivacyFact, prepare, publish, published_schema, release_facts, review, sealing, table_facts
 from anonymize.transform.pseudonym import pseudonymize
 from tests.publish.conftest import s3_server, s3_uri, store_uri
 
@@ -45,14 +45,14 @@ tables:
     subject: null
     columns: {{name: plain}}
 privacy: {{k: 3, suppression: 0.5{privacy}}}
-release: {{store: "{store}", title: ICU stays, contact: data@example.org}}
+release: {{store: "{store}", title: ICU stays, contact: data@example.org{release}}}
 {more}"""
 
 
-def make_policy(folder: Path, store: str, *, privacy: str = "", note: str = "identifier pseudonym", more: str = "") -> Policy:
+def make_policy(folder: Path, store: str, *, privacy: str = "", note: str = "identifier pseudonym", more: str = "", release: str = "") -> Policy:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "icu.yaml"
-    file.write_text(POLICY.format(store=store, privacy=privacy, note=note, more=more))
+    file.write_text(POLICY.format(store=store, privacy=privacy, note=note, more=more, release=release))
     return load(file)
 
 
@@ -105,11 +105,15 @@ def make_version(policy: Policy, root: Path, people: Iterable[int], *, hours: in
         gates=(GateFact(gate="leaks", passed=True, words="No identifier was found."),),
         held_back={"quarantined": 1, "suppressed": 2},
     )
-    prepare(stage, facts)
+    leaving, encryption = stage, policy.release.encryption
+    if encryption.columns:
+        leaving = stage.parent / "sealed"
+        sealing.seal(stage, leaving, {name: encryption.of_table(name) for name in policy.tables}, encryption.footer or "")
+    prepare(leaving, facts, plain=stage, subjects=stage.parent / "subjects")
     decision = review.decide(
-        review.request(stage, at=started), stage.parent / "review", approve=True, steward="A. Steward", reason="Looked at it", at=started
+        review.request(leaving, at=started), stage.parent / "review", approve=True, steward="A. Steward", reason="Looked at it", at=started
     )
-    return publish(stage, store or policy.release.store, facts, decision).version
+    return publish(leaving, store or policy.release.store, facts, decision).version
 
 
 def whose(name: str, people: list[int], table: pa.Table) -> pa.Table:

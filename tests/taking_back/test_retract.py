@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from anonymize import trail
 from anonymize.cli import cli
-from anonymize.errors import AnonymizeError, StoreError
+from anonymize.errors import AnonymizeError, KeyMissing, StoreError
 from anonymize.keys import Key
 from anonymize.policy.model import Policy
 from anonymize.publish import Store, open_version
@@ -109,6 +109,39 @@ def test_what_is_asked_beside_k_holds_again(tmp_path: Path, privacy: str) -> Non
     assert expected in words
     if "l:" in privacy:  # class 010 lost both people of one race
         assert proof.suppressed["patient"] == 4
+
+
+ENCRYPTED = ", encryption: {footer: env:ICU_FOOTER, columns: {patient.patient_id: env:ICU_ID, note.body: env:ICU_TEXT}}"
+
+
+def test_encrypted_columns_are_written_anew_under_their_keys(tmp_path: Path, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ICU_FOOTER", "ICU_ID", "ICU_TEXT"):
+        monkeypatch.setenv(name, f"the secret of {name}, 0123456789 0123456789")
+    policy = make_policy(tmp_path, folder, release=ENCRYPTED)
+    version = make_version(policy, tmp_path, range(60))
+    proof = retract(policy, ["7", "12"], **WHY).versions[0]
+    made = proof.replaced_by or ""
+    assert version not in Store(folder).versions("icu")
+    assert not set(column(folder, made, "patient", "patient_id")) & set(ids_of(policy, "7", "12").numbers())
+    assert set(column(folder, made, "note", "body")) == {"[NAME] is well"}
+    assert not any(b"is well" in file.read_bytes() for file in (Path(folder) / "icu" / "versions" / made).rglob("*.parquet"))
+
+    monkeypatch.delenv("ICU_TEXT")
+    with pytest.raises(KeyMissing, match="ICU_TEXT"):
+        retract(policy, ["9"], **WHY)
+    assert Store(folder).versions("icu") == [made], "nothing is taken back that cannot be written anew"
+    with pytest.raises(KeyMissing, match="note is encrypted: ICU_TEXT is not set"):
+        open_version(folder, "icu", made).dataset("note")
+
+
+def test_columns_under_a_key_that_the_policy_no_longer_names_are_not_written_anew(
+    tmp_path: Path, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ICU_FOOTER", "ICU_TEXT"):
+        monkeypatch.setenv(name, f"the secret of {name}, 0123456789 0123456789")
+    make_version(make_policy(tmp_path, folder, release=ENCRYPTED.replace("patient.patient_id: env:ICU_ID, ", "")), tmp_path, range(60))
+    with pytest.raises(AnonymizeError, match=r"release.encryption of the policy does not name: note.body"):
+        retract(make_policy(tmp_path, folder), ["7"], **WHY)
 
 
 def test_nobody_comes_again(tmp_path: Path, policy: Policy) -> None:
