@@ -84,6 +84,31 @@ def test_a_retraction_killed_anywhere_in_the_store(tmp_path: Path, store_uri: st
     assert dead >= (4 if "://" in store_uri else 14)
 
 
+def test_a_retraction_of_encrypted_columns_killed_on_its_way_ends_with_one_version(
+    tmp_path: Path, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every encryption gives other bytes: what was sealed before the end is what is published after it."""
+    for name in ("ICU_FOOTER", "ICU_TEXT"):
+        monkeypatch.setenv(name, f"the secret of {name}, 0123456789 0123456789")
+    encrypted = ", encryption: {footer: env:ICU_FOOTER, columns: {note.body: env:ICU_TEXT}}"
+    old = make_version(make_policy(tmp_path, folder, release=encrypted), tmp_path, range(24))
+    before = snapshot(folder)
+    for step in (4, 13):
+        restore(folder, before)
+        policy = make_policy(tmp_path / f"step-{step}", folder, release=encrypted)
+        with monkeypatch.context() as patch:
+            dying = Dying(open_backend(folder), step, half=True)
+            patch.setattr(store_module, "open_backend", lambda uri, dying=dying: dying)
+            with pytest.raises(Killed):
+                retract(policy, ["7"], **WHY)
+        readers_are_well(folder)
+        [proof] = resume(policy)
+        made = proof.versions[0].replaced_by
+        assert Store(folder).versions("icu") == [made] != [old]
+        assert open_version(folder, "icu", verify=True).dataset("note").count_rows() == 23
+        assert sorted(said(policy)) == sorted(["retract-asked", "republished", "tombstoned", "retracted"])
+
+
 def test_a_retraction_killed_between_its_own_writes(tmp_path: Path, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     first = make_policy(tmp_path / "first", folder)
     make_version(first, tmp_path, range(24))
