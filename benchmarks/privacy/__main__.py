@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from benchmarks.plots import Panel, plot
 from benchmarks.privacy import cases, scaling
 
 BUILD = cases.HOME / "build"
@@ -93,19 +94,24 @@ def _scaling(sizes: tuple[int, ...]) -> Iterator[str]:
             scaling.make(Path(folder), size)
             row = next(_child("benchmarks.privacy.scaling", folder))
         s, limit = row["seconds"], LIMITS.get(size, (None, None))
-        spans.append((size, s["all"]))
+        spans.append((size, s["all"], row["megabytes"]))
         parts = [f"{s[part]:.1f}" for part in ("tally", "search", "apply", "recount", "all")]
         memory = (f"{row['megabytes']:.0f}", _or(limit[1], ".0f"))
         _line((f"{size:,}", f"{row['classes']:,}", f"{row['loss']:.4f}", *parts, _or(limit[0], ".0f"), *memory), widths)
         if limit[0] is not None and (s["all"] > limit[0] or row["megabytes"] > (limit[1] or 0)):
             yield f"{size:,} rows: {s['all']:.0f} s and {row['megabytes']:.0f} MiB, asked <= {limit[0]:.0f} s and {limit[1]:.0f} MiB"
-    _plot(spans)
+    if len(sizes) > 1:
+        _plot(spans)
 
 
-def _plot(spans: list[tuple[int, float]]) -> None:
-    longest = max((span for _, span in spans), default=1.0)
-    for size, span in spans:
-        click.echo(f"{size:>12,} |{'#' * max(1, round(60 * span / longest))} {span:.1f} s")
+def _plot(spans: list[tuple[int, float, float]]) -> None:
+    """The scaling as a picture, beside what is asked of it."""
+    rows = [size for size, _, _ in spans]
+    asked = sorted((size, *limit) for size, limit in LIMITS.items() if size in rows)
+    time = Panel("seconds, from the file to the recounted file", [("ours", rows, [s for _, s, _ in spans])], [(n, s) for n, s, _ in asked])
+    memory = Panel("MiB at the most", [("ours", rows, [m for _, _, m in spans])], [(n, m) for n, _, m in asked])
+    plot(BUILD / "bench" / "privacy-scaling.svg", "rows", [time, memory], size_word="people, eight quasi-identifiers, k = 5, 5 %")
+    click.echo(f"{BUILD / 'bench' / 'privacy-scaling.svg'}")
 
 
 def _peers() -> None:
