@@ -49,6 +49,10 @@ class SourceError(AnonymizeError):
     exit_code = 3
 
 
+class NoSuchTable(SourceError):
+    """A source has no table of that name; an optional one is left out."""
+
+
 class QuarantineBudgetExceeded(AnonymizeError):
     """More records of a table are malformed than the policy allows."""
 

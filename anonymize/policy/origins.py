@@ -13,7 +13,7 @@ class SqlSource(Checked):
     """A database by SQLAlchemy. Credentials stand in an Airflow connection or the environment, never in the policy.
 
     url: may hold `${NAME}`, taken from the environment; connection: the id of an Airflow connection (`AIRFLOW_CONN_…` works without
-    Airflow). Exactly one of the two.
+    Airflow). Exactly one of the two. `docs/sources/relational.md` has an example for each server.
     """
 
     type: Literal["sql"]
@@ -21,6 +21,15 @@ class SqlSource(Checked):
     connection: str | None = None
     schema_name: str | None = Field(default=None, alias="schema")
     batch_rows: Whole = Field(default=10_000, gt=0, alias="batch-rows")
+    """The most rows that are fetched at once."""
+    fast: bool = True
+    """PostgreSQL: straight to Arrow (ADBC) where the server allows it. Both ways give the same rows, types and quarantine."""
+    partitions: Whole = Field(default=1, gt=0)
+    """A table with a primary key is read in so many ranges of its key, or more where it is large; 1: in one."""
+    connections: Whole = Field(default=4, gt=0)
+    """The most connections that are open to the database at a time, for each table that is being read."""
+    rate: Whole | None = Field(default=None, gt=0)
+    """The most rows a second that are taken from the database, over all connections of a table; none: as fast as it goes."""
 
     @model_validator(mode="after")
     def _one_address(self) -> SqlSource:

@@ -22,10 +22,10 @@ def open_source(name: str, settings: origins.Source, policy: Policy, connections
     Raises SourceError where the source is not there, AnonymizeError where a name in it is not set.
     """
     if isinstance(settings, origins.SqlSource):
-        from anonymize.sources.sql import SqlDatabase, connection_url
+        from anonymize.sources.sql import connection_url, open_database
 
         url = expand(settings.url, f"source '{name}'") if settings.url else connection_url(settings.connection or "", connections)
-        return SqlDatabase(name, url, schema=settings.schema_name, batch_rows=settings.batch_rows, folder=policy.file.parent)
+        return open_database(name, url, settings, folder=policy.file.parent)
     folder = Path(expand(settings.path, f"source '{name}'"))
     folder = folder if folder.is_absolute() else policy.path(str(folder))
     if isinstance(settings, origins.FhirSource):

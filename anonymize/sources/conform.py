@@ -14,7 +14,7 @@ from anonymize.policy.nearest import nearest
 from anonymize.sources.base import ROW, Malformed
 
 _PATTERNS = {
-    "int64": r"^\s*[+-]?[0-9]{1,18}\s*$",
+    "int64": r"^\s*[+-]?[0-9]{1,19}\s*$",
     "double": r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$",
     "bool": r"^(?i)\s*(true|false|t|f|yes|no|1|0)\s*$",
 }
@@ -95,7 +95,7 @@ def convert(batch: pa.RecordBatch, types: Mapping[str, pa.DataType], inferred: C
                     reasons.setdefault(index, (reason, name))
                 good = pc.and_(good, passed)
     for index, (reason, column) in sorted(reasons.items()):
-        yield Malformed(batch[ROW][index].as_py(), reason, column, raw=str(batch.slice(index, 1).to_pylist()[0]))
+        yield Malformed(batch[ROW][index].as_py(), reason, column, raw=str(batch.slice(index, 1).drop_columns([ROW]).to_pylist()[0]))
     typed = pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
     yield typed.filter(good) if reasons else typed
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
+from sqlalchemy.dialects import mssql, mysql
 
 from anonymize.sources.base import ROW, Malformed
 from anonymize.sources.conform import convert, guess_type, text_batch
 
-#: PostgreSQL's types by name, for a query's columns; bytes do not leave, all others are text.
+#: PostgreSQL's types by name; bytes do not leave, all others are text.
 POSTGRES = {
     **dict.fromkeys(("int2", "int4", "int8", "oid"), pa.int64()),
     **dict.fromkeys(("float4", "float8", "numeric"), pa.float64()),
@@ -23,32 +24,48 @@ POSTGRES = {
     "timestamptz": pa.timestamp("us", "UTC"),
     "bytea": None,
 }
-#: What PostgreSQL gives as the text that it is: faster to read by the column, and `infinity` or the year 12020 makes one record fall out,
-#: where the driver's own types would end the whole read.
-POSTGRES_AS_TEXT = ("date", "timestamp", "timestamptz", "time", "timetz", "interval", "numeric", "uuid", "json", "jsonb", "inet", "cidr")
+#: What PostgreSQL's drivers give as what it is. All else comes as the text that the server writes: faster to read by the column, and
+#: `infinity` or the year 12020 makes one record fall out, where the driver's own types would end the whole read.
+POSTGRES_NATIVE = ("int2", "int4", "int8", "oid", "float4", "float8", "bool", "text", "varchar", "bpchar", "name", "bytea")
+#: The types of MySQL and MariaDB by the number that stands in a result.
+_MYSQL = {
+    **dict.fromkeys((1, 2, 3, 8, 9, 13, 16), pa.int64()),
+    **dict.fromkeys((4, 5), pa.float64()),
+    **dict.fromkeys((10, 14), pa.date32()),
+    12: pa.timestamp("us"),
+    7: pa.timestamp("us", "UTC"),
+    255: None,
+}
+_MYSQL_DECIMALS, _MYSQL_TEXTS, _MYSQL_BINARY = (0, 246), (249, 250, 251, 252, 253, 254), 63
 
 
 def arrow_type(type: sa.types.TypeEngine[Any]) -> pa.DataType | None:
     """The Arrow type that a column of the database is read as; None for bytes, which do not leave."""
-    if isinstance(type, sa.types.Numeric) and type.scale == 0 and type.precision is not None and type.precision <= 18:
+    if isinstance(type, sa.types.Numeric) and not isinstance(type, sa.types.Float) and type.scale == 0 and type.precision is not None:
         return pa.int64()
     simple: list[tuple[Any, pa.DataType | None]] = [
-        (sa.types.Boolean, pa.bool_()),
-        (sa.types.Integer, pa.int64()),
-        (sa.types.Numeric, pa.float64()),
-        (sa.types.Float, pa.float64()),
+        ((sa.types.Boolean, mssql.BIT), pa.bool_()),
+        ((sa.types.Integer, mysql.YEAR, mysql.BIT), pa.int64()),
+        ((sa.types.Numeric, sa.types.Float, mssql.MONEY, mssql.SMALLMONEY), pa.float64()),
+        ((mssql.DATETIMEOFFSET,), pa.timestamp("us", "UTC")),
         (sa.types.DateTime, pa.timestamp("us", "UTC" if getattr(type, "timezone", False) else None)),
         (sa.types.Date, pa.date32()),
-        ((sa.types.LargeBinary, sa.types.BINARY, sa.types.VARBINARY), None),
+        (sa.types._Binary, None),
     ]
     return next((arrow for kind, arrow in simple if isinstance(type, kind)), pa.string())
 
 
-def postgres_type(name: str, precision: int | None, scale: int | None) -> pa.DataType | None:
-    """As `arrow_type`, by the name of PostgreSQL's type."""
-    if name == "numeric" and scale == 0 and precision is not None and precision <= 18:
-        return pa.int64()
-    return POSTGRES.get(name, pa.string())
+def postgres_type(name: str, scale: int | None) -> pa.DataType | None:
+    """As `arrow_type`, by the name of PostgreSQL's type. scale: of a numeric that has one; whole numbers too long for 64 bits fall out when
+    they are met, for as a float they would silently become others."""
+    return pa.int64() if name == "numeric" and scale == 0 else POSTGRES.get(name, pa.string())
+
+
+def mysql_type(code: int, scale: int, charset: int) -> pa.DataType | None:
+    """As `arrow_type`, by the number of MySQL's type and that of its character set (63: bytes)."""
+    if code in _MYSQL_DECIMALS:
+        return pa.int64() if scale == 0 else pa.float64()
+    return None if code in _MYSQL_TEXTS and charset == _MYSQL_BINARY else _MYSQL.get(code, pa.string())
 
 
 def value_type(values: list[Any]) -> pa.DataType:
