@@ -11,6 +11,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import sqlalchemy as sa
 
 from anonymize.errors import NoSuchTable, SourceError
@@ -75,8 +76,8 @@ def engine(name: str, url: str, folder: Path) -> sa.Engine:
     except ModuleNotFoundError as error:
         raise SourceError(f"source '{name}': the driver '{error.name}' of its URL is not installed. Install it beside the pipeline") from None
     except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ValueError):
-        extra = f" The {kind} extra has it: pip install 'anonymize[{kind}]'" if (kind := url.partition(":")[0]) == "snowflake" else ""
-        raise SourceError(f"source '{name}': its URL is none that SQLAlchemy knows here (dialect://user:password@host/database).{extra}") from None
+        what = f"source '{name}': its URL is none that SQLAlchemy knows here (dialect://user:password@host/database)"
+        raise SourceError(what + (". Install the extra 'snowflake'" if url.startswith("snowflake:") else "")) from None
     sa.event.listen(made, "connect", lenient)
     return made
 
@@ -91,7 +92,7 @@ def _connect_args(url: sa.URL) -> dict[str, Any]:
 
 def _mysql_decoders() -> dict[Any, Any]:
     """Dates, times and decimals stay the texts that the server sends: `0000-00-00` makes one record fall out, and columns convert at once."""
-    from pymysql.constants import FIELD_TYPE as F  # noqa: N814 (as PyMySQL's own code has it)
+    from pymysql.constants import FIELD_TYPE as F
     from pymysql.converters import conversions
 
     texts = (F.DATE, F.NEWDATE, F.DATETIME, F.TIMESTAMP, F.TIME, F.DECIMAL, F.NEWDECIMAL)
@@ -133,8 +134,7 @@ def _lone(name: str) -> codecs.CodecInfo | None:
     """UTF-8 of which a byte that is none becomes a lone surrogate, for drivers that take a codec's name and no error handler."""
     if name.replace("_", "-") != _LENIENT:
         return None
-    decode = codecs.utf_8_decode
-    return codecs.CodecInfo(lambda text, errors="strict": codecs.utf_8_encode(text, errors), lambda raw, _="strict": decode(raw, "surrogateescape", True))
+    return codecs.CodecInfo(codecs.utf_8_encode, lambda raw, _="strict": codecs.utf_8_decode(raw, "surrogateescape", True), name=_LENIENT)
 
 
 codecs.register(_lone)
@@ -162,7 +162,7 @@ class Guard:
     def __exit__(self, type: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, sa.exc.SQLAlchemyError):
             raise self.said(error, getattr(error, "orig", None) or error) from None
-        if isinstance(error, OSError | ValueError | ArithmeticError) or _of_driver(error):
+        if isinstance(error, OSError | ValueError | ArithmeticError | pa.ArrowException) or _of_driver(error):
             raise self.said(error, error) from None
 
     def said(self, error: BaseException | None, cause: BaseException | None) -> SourceError:

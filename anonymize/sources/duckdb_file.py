@@ -56,7 +56,7 @@ class DuckDbFile:
         with self._guard(f"table '{table}'"), self._opened() as connection:
             native = self._types(connection, table, query)
             selected = ", ".join(_read_as(name, native[name]) for name in columns)
-            found = connection.execute(f"SELECT {selected} FROM {self._from(connection, table, query)}")
+            found = connection.sql(f"SELECT {selected} FROM {self._from(connection, table, query)}")  # noqa: S608
             for batch in found.to_arrow_reader(pace.most(self.batch_rows)):
                 numbers = pa.array(np.arange(first, first + batch.num_rows), pa.int64())
                 first += batch.num_rows
@@ -64,16 +64,17 @@ class DuckDbFile:
                 pace.taken(batch.num_rows)
 
     def _opened(self) -> duckdb.DuckDBPyConnection:
-        # One thread, and rows in the order in which they stand: same input, same bytes.
-        options = {"threads": 1, "preserve_insertion_order": True, "TimeZone": "UTC", "enable_external_access": False}
-        return duckdb.connect(self.file, read_only=True, config={key: str(value).lower() for key, value in options.items() if key != "TimeZone"})
+        # One thread, and rows in the order in which they stand: same input, same bytes. A query reads this file and no other.
+        connection = duckdb.connect(self.file, read_only=True, config={"threads": "1", "enable_external_access": "false"})
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection
 
     def _tables(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
         found = connection.execute("SELECT table_name FROM information_schema.tables WHERE table_schema = ? ORDER BY 1", [self._schema])
         return [row[0] for row in found.fetchall()]
 
     def _types(self, connection: duckdb.DuckDBPyConnection, table: str, query: str | None) -> dict[str, str]:
-        described = connection.execute(f"DESCRIBE SELECT * FROM {self._from(connection, table, query, ordered=False)}").fetchall()
+        described = connection.execute(f"DESCRIBE SELECT * FROM {self._from(connection, table, query, ordered=False)}").fetchall()  # noqa: S608
         return {row[0]: row[1] for row in described}
 
     def _from(self, connection: duckdb.DuckDBPyConnection, table: str, query: str | None, *, ordered: bool = True) -> str:
@@ -89,9 +90,9 @@ class DuckDbFile:
         place = f"{_quoted(schema)}.{_quoted(name)}"
         if not ordered or name in views:
             return place
-        asked = "SELECT constraint_column_names FROM duckdb_constraints() WHERE schema_name = ? AND table_name = ? AND constraint_type = 'PRIMARY KEY'"
-        key = connection.execute(asked, [schema, name]).fetchone()
-        return f"{place} ORDER BY {', '.join(map(_quoted, key[0])) if key else 'rowid'}"
+        asked = "SELECT constraint_column_names FROM duckdb_constraints() WHERE constraint_type = 'PRIMARY KEY' AND "
+        key = connection.execute(f"{asked} schema_name = ? AND table_name = ?", [schema, name]).fetchall()
+        return f"{place} ORDER BY {', '.join(map(_quoted, key[0][0])) if key else 'rowid'}"
 
     def _guard(self, what: str) -> Guard:
         return Guard(f"source '{self.name}', {what}", "duckdb")

@@ -28,14 +28,12 @@ _DAYS, _MICROS = 10_957, 946_684_800_000_000
 #: The first and the last day that is written with a year of four digits.
 _FIRST_DAY, _LAST_DAY = -719_162, 2_932_896
 _DAY = 86_400_000_000
+_DIALECT: Any = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
 _INFINITE = {"int32": ((1 << 31) - 1, -(1 << 31)), "int64": ((1 << 63) - 1, -(1 << 63))}
 
 
 class ArrowSession:
-    """One ADBC connection in a read-only transaction. natives: column -> PostgreSQL's name of its type.
-
-    Raises what ADBC raises: whoever opens it falls back to the usual driver.
-    """
+    """One ADBC connection in a read-only transaction. Raises what ADBC raises: whoever opens it falls back to the usual driver."""
 
     def __init__(self, url: sa.URL, *, batch_rows: int, size: int, pace: Pace, snapshot: str | None = None) -> None:
         self._most, self._pace = batch_rows, pace
@@ -56,9 +54,7 @@ class ArrowSession:
     def rows(self, statement: Statement, types: Mapping[str, pa.DataType], schema: pa.Schema) -> Iterator[Chunk]:
         first = 1
         with self._connection.cursor() as cursor:
-            cursor.adbc_statement.set_options(
-                **{adbc_driver_postgresql.StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(self._hint)}
-            )
+            cursor.adbc_statement.set_options(**{adbc_driver_postgresql.StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(self._hint)})
             cursor.execute(_sql(wrapped(statement, types, schema)))
             reader = cursor.fetch_record_batch()
             for whole in reader:
@@ -74,7 +70,7 @@ class ArrowSession:
                     yield batch.num_rows, items
                     self._pace.taken(batch.num_rows)
 
-    def values(self, statement: sa.Select[Any] | sa.TextClause) -> list[tuple[Any, ...]]:
+    def values(self, statement: sa.Executable) -> list[tuple[Any, ...]]:
         with self._connection.cursor() as cursor:
             cursor.execute(_sql(statement))
             return [tuple(row) for row in cursor.fetchall()]
@@ -100,12 +96,13 @@ def _as_read(column: Any, wanted: pa.DataType, field: pa.Field) -> Any:
         return sa.cast(column, sa.BigInteger).label(column.name)
     if native in ("date", "timestamp", "timestamptz") and wanted == field.type:
         return column
-    text = sa.cast(column, postgresql.TEXT)
+    # The cast of an address writes its mask, its output does not.
+    text = sa.cast(sa.func.inet_out(column) if native == "inet" else column, postgresql.TEXT)
     return (sa.cast(text, postgresql.DOUBLE_PRECISION) if native == "float4" else text).label(column.name)
 
 
-def _sql(statement: sa.ClauseElement) -> str:
-    return str(statement.compile(dialect=postgresql.dialect(paramstyle="named"), compile_kwargs={"literal_binds": True}))
+def _sql(statement: Any) -> str:
+    return str(statement.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
 
 
 def _stored(column: pa.Array) -> pa.Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
@@ -41,7 +42,7 @@ def conditions(session: Session, table: sa.TableClause, whole: bool, dialect: st
     return [
         # SQLite lets a key be null, and sorts it first.
         sa.or_(first, key.is_(None)) if dialect == "sqlite" else first,
-        *(sa.and_(key >= low, key < high) for low, high in zip(bounds, bounds[1:], strict=False)),
+        *(sa.and_(key >= low, key < high) for low, high in pairwise(bounds)),
         key >= bounds[-1],
     ]
 

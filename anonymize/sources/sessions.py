@@ -27,7 +27,7 @@ class Session(Protocol):
         """The columns of `types` of a statement's rows, in its order. schema: what the source says of its columns."""
         ...
 
-    def values(self, statement: sa.Select[Any] | sa.TextClause) -> list[tuple[Any, ...]]:
+    def values(self, statement: sa.Executable) -> list[tuple[Any, ...]]:
         """All rows of a small statement of our own."""
         ...
 
@@ -68,7 +68,7 @@ class DriverSession:
             self._pace.taken(len(rows))
         result.close()
 
-    def values(self, statement: sa.Select[Any] | sa.TextClause) -> list[tuple[Any, ...]]:
+    def values(self, statement: sa.Executable) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in self._connection.execute(statement)]
 
     def execute(self, statement: Statement) -> sa.CursorResult[Any]:
@@ -99,7 +99,10 @@ def _described(result: sa.CursorResult[Any], dialect: str) -> list[pa.Field] | N
     if dialect == "postgresql":
         from psycopg import adapters
 
-        types = [(info.name if (info := adapters.types.get(int(column[1]))) is not None else "", column[5]) for column in cursor.description]
+        oids = [int(column[1]) for column in cursor.description]
+        # An array's number finds its element's type.
+        known = [info.name if (info := adapters.types.get(oid)) is not None and info.oid == oid else "" for oid in oids]
+        types = list(zip(known, [column[5] for column in cursor.description], strict=True))
         # The server's own word for the type stays beside ours: the fast way goes by it.
         return [_field(name, postgres_type(*type), {"postgres": type[0]}) for name, type in zip(names, types, strict=True)]
     found = getattr(getattr(cursor, "_result", None), "fields", None)

@@ -62,11 +62,13 @@ def in_order(readers: Sequence[Reader], parts: Sequence[Callable[[Reader], Itera
     try:
         before = 0
         for line in lines:
+            read = 0
             while (item := line.get()) is not None:
                 if isinstance(item, BaseException):
                     raise item
                 yield from numbered(iter([item]), before)
-                before += item[0]
+                read += item[0]
+            before += read
     finally:
         stop.set()
         for thread in threads:

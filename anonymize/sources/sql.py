@@ -129,11 +129,13 @@ class SqlDatabase:
     def _session(self, pace: Pace, size: int, snapshot: str | None) -> Session:
         options: dict[str, Any] = {"batch_rows": self.batch_rows, "size": size, "pace": pace, "snapshot": snapshot}
         if self._straight:
-            from anonymize.sources.postgres_arrow import ArrowSession, dbapi
+            from adbc_driver_manager.dbapi import Error
+
+            from anonymize.sources.postgres_arrow import ArrowSession
 
             try:
                 return ArrowSession(self._engine.url, **options)
-            except dbapi.Error:
+            except Error:
                 # The usual driver says what is wrong, or can do what this one cannot.
                 self.__dict__["_straight"] = False
         return DriverSession(self._engine, **options)

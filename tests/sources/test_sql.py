@@ -86,7 +86,7 @@ def test_a_database_that_goes_away_is_said_without_values(server: str, how: dict
         connection.execute(
             sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid != pg_backend_pid() AND backend_type = 'client backend'")
         )
-    with pytest.raises(SourceError, match="source 'ehr', .*table 'visits': cannot be read") as raised:
+    with pytest.raises(SourceError, match=r"source 'ehr', .*table 'visits': cannot be read") as raised:
         list(items)
     assert "P1" not in str(raised.value)
     assert "again" in str(raised.value)
