@@ -29,7 +29,7 @@ def open_source(name: str, settings: origins.Source, policy: Policy, connections
     folder = Path(expand(settings.path, f"source '{name}'"))
     folder = folder if folder.is_absolute() else policy.path(str(folder))
     if isinstance(settings, origins.FhirSource):
-        from anonymize.sources.fhir import FhirFolder
+        from anonymize.sources.fhir.folder import FhirFolder
 
         return FhirFolder(name, folder, mapping=expand(settings.mapping, f"source '{name}'"), policy_folder=policy.file.parent)
     from anonymize.sources.files import FileFolder

@@ -36,6 +36,10 @@ class MappedSource(ABC):
     def records(self, kind: str, where: str) -> Iterator[tuple[dict[str, Any], int] | Malformed]:
         """Every record of a kind with its size in bytes, and what could not be read. where: begins the words of an error."""
 
+    def value(self, column: Column, element: Any, record: dict[str, Any]) -> str | None:
+        """A column's text in one element of a record; where a source knows more than the mapping's language, it says so here."""
+        return column.value(element, record)
+
     def tables(self) -> list[str]:
         """The mapped tables whose kind of record is there."""
         kinds = self.kinds()
@@ -62,7 +66,7 @@ class MappedSource(ABC):
             if isinstance(item, Malformed):
                 continue
             for element in mapped.elements(item[0]):
-                empty -= {name for name in empty if mapped.columns[name].value(element, item[0]) is not None}
+                empty -= {name for name in empty if self.value(mapped.columns[name], element, item[0]) is not None}
             if not empty:
                 break
         return sorted(empty)
@@ -92,7 +96,7 @@ class MappedSource(ABC):
             record, length = item
             for element in mapped.elements(record):
                 rows.append(number)
-                values.append(tuple(column.value(element, record) for column in columns.values()))
+                values.append(tuple(self.value(column, element, record) for column in columns.values()))
             size += length
             if len(rows) >= BATCH_ROWS or size >= BATCH_BYTES:
                 yield from _typed(rows, values, types)

@@ -20,6 +20,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from anonymize.errors import SourceError
 from anonymize.policy.nearest import nearest
+from anonymize.sources.fhir import codings
 from anonymize.sources.json_lines import as_text
 from anonymize.transform.markup import unreadable_tag
 from anonymize.transform.markup.encoded import Base64Layer, decode
@@ -27,7 +28,7 @@ from anonymize.transform.markup.encoded import Base64Layer, decode
 _STEP = re.compile(r"^([A-Za-z_][A-Za-z0-9_]*)(?:\[([^\]]+)\])?$")
 #: The words for a record as a whole: a kind of it, and where a path begins that does not begin at the row.
 WHOLE = {"record", "resource"}
-TAKES = ("first", "all", "reference", "base64")
+TAKES = ("first", "all", "reference", "base64", "attachment", *codings.TAKES)
 TYPES = {
     "string": pa.string(),
     "bool": pa.bool_(),
@@ -55,13 +56,24 @@ class Column:
 
     path: Path_
     take: str = "first"
-    """`first`, `all` (joined with a blank), `reference` (the id behind it), `base64` (decoded text)."""
+    """`first`, `all` (joined with a blank), `reference` (the id behind it), `base64` (decoded text); of FHIR `attachment` (its text), and
+    `code`, `display`, `system` of the first coding of a known code system."""
     type: pa.DataType = dataclasses.field(default_factory=pa.string)
+    others: tuple[Path_, ...] = ()
+    """Paths that are gone where the ones before hold nothing."""
+    of: str | None = None
+    """`reference`: the one kind of record that counts."""
+    systems: codings.Systems = dataclasses.field(default_factory=codings.known_systems, repr=False)
 
     def value(self, element: Any, record: dict[str, Any]) -> str | None:
         """The column's text in one element; a path that begins with `record` (FHIR's word is `resource`) begins at the whole record."""
-        path, start = (self.path[1:], record) if self.path[0].field in WHOLE else (self.path, element)
-        found = [text for text in map(as_text, walk([start], path)) if text is not None]
+        return self.of_nodes(self.nodes(element, record))
+
+    def of_nodes(self, nodes: list[Any]) -> str | None:
+        """What is taken of what stands at the path's end."""
+        if self.take in codings.TAKES:
+            return self.systems.take(self.take, nodes)
+        found = [text for text in map(as_text, nodes) if text is not None]
         if not found:
             return None
         if self.take == "all":
@@ -69,6 +81,14 @@ class Column:
         if self.take == "reference":
             return reference_id(found[0])
         return _decoded(found[0]) if self.take == "base64" else found[0]
+
+    def nodes(self, element: Any, record: dict[str, Any]) -> list[Any]:
+        """What stands at the end of the first path that leads anywhere."""
+        for path in (self.path, *self.others):
+            found = walk([record], path[1:]) if path[0].field in WHOLE else walk([element], path)
+            if found:
+                return found
+        return []
 
 
 @dataclass(frozen=True)
@@ -94,7 +114,22 @@ def read_mapping(name: str, folder: Path) -> dict[str, Mapped]:
         raise SourceError(f"mapping '{name}' cannot be read: {_reason(error)}. Ready-made: {', '.join(ready_made())}") from None
     if not isinstance(data, dict) or not data:
         raise SourceError(f"mapping '{name}' must be a mapping of tables: TABLE: {{resource: …, columns: {{…}}}}")
-    return {str(table): _mapped(f"mapping '{name}', table '{table}'", spec) for table, spec in data.items()}
+    systems = _systems(name, data.pop("systems", {}))
+    mapped = {str(table): _mapped(f"mapping '{name}', table '{table}'", spec) for table, spec in data.items()}
+    if systems is not None:
+        for table in mapped.values():
+            table.columns.update({column: dataclasses.replace(one, systems=systems) for column, one in table.columns.items()})
+    return mapped
+
+
+def _systems(name: str, own: Any) -> codings.Systems | None:
+    """The known code systems with the mapping's own; None where it has none."""
+    if not own:
+        return None
+    try:
+        return codings.known_systems().also({str(system): form for system, form in own.items()})
+    except (ValueError, AttributeError) as error:
+        raise SourceError(f"mapping '{name}', systems: write SYSTEM: 'FORM', a regular expression of a whole code ({error})") from None
 
 
 def ready_made() -> list[str]:
@@ -122,7 +157,13 @@ def reference_id(reference: str) -> str:
     """`Patient/17`, `urn:uuid:17`, `https://host/fhir/Patient/17/_history/2` -> `17`; `Practitioner?identifier=system|17` -> `17`."""
     if "?" in reference:
         return reference.rpartition("|")[2]
-    return re.sub(r"/_history/.*$", "", reference).rpartition("/")[2].rpartition(":")[2]
+    return re.sub(r"/_history/.*$", "", reference).rstrip("/").rpartition("/")[2].rpartition(":")[2]
+
+
+def reference_type(reference: str) -> str | None:
+    """`https://host/fhir/Patient/17`, `Patient?identifier=…` -> `Patient`; None where a reference says none (`urn:uuid:17`)."""
+    found = re.search(r"(?:^|/)([A-Z][A-Za-z]+)(?:/[^/?]+(?:/_history/[^/]*)?/?$|\?)", reference)
+    return found[1] if found else None
 
 
 def _reason(error: Exception) -> str:
@@ -141,16 +182,20 @@ def _mapped(where: str, spec: Any) -> Mapped:
 
 
 def _column(where: str, entry: Any) -> Column:
-    """`path`, or `{path, take, type}`."""
+    """`path`, or `{path, take, type, of}`; `path` may be a list, of which the first counts that leads anywhere."""
     spec = entry if isinstance(entry, dict) else {"path": entry}
-    _known_words(where, spec, ("path", "take", "type"))
+    _known_words(where, spec, ("path", "take", "type", "of"))
     take, type_name = str(spec.get("take", "first")), str(spec.get("type", "string"))
-    if take not in TAKES or type_name not in TYPES or not isinstance(spec.get("path"), str):
-        raise SourceError(f"{where}: needs a 'path', a 'take' of first, all, reference or base64, and a 'type' of {', '.join(TYPES)}")
-    path = _path(where, spec["path"])
-    if path[0].field in WHOLE and len(path) == 1:
-        raise SourceError(f"{where}: '{path[0].field}' is where a path begins: {path[0].field}.id")
-    return Column(path, take, TYPES[type_name])
+    written = spec.get("path") if isinstance(spec.get("path"), list) else [spec.get("path")]
+    if take not in TAKES or type_name not in TYPES or not written or not all(isinstance(one, str) for one in written):
+        raise SourceError(f"{where}: needs a 'path', a 'take' of {', '.join(TAKES)}, and a 'type' of {', '.join(TYPES)}")
+    if "of" in spec and take != "reference":
+        raise SourceError(f"{where}: 'of' belongs to 'take: reference'")
+    paths = [_path(where, str(one)) for one in written]
+    for path in paths:
+        if path[0].field in WHOLE and len(path) == 1:
+            raise SourceError(f"{where}: '{path[0].field}' is where a path begins: {path[0].field}.id")
+    return Column(paths[0], take, TYPES[type_name], tuple(paths[1:]), str(spec["of"]) if "of" in spec else None)
 
 
 def _known_words(where: str, spec: dict[Any, Any], known: tuple[str, ...]) -> None:

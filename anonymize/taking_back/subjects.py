@@ -18,7 +18,7 @@ from anonymize.keys import Key
 from anonymize.policy.model import Method, Policy
 from anonymize.sources import open_source
 from anonymize.sources.base import Malformed
-from anonymize.sources.fhir import reference_id
+from anonymize.sources.mapping import reference_id
 from anonymize.transform.pseudonym import SUBJECT, canonical, pseudonymize
 
 _ONE_ID = re.compile(r"[^\s,;]+")

@@ -12,7 +12,8 @@ import pytest
 
 from anonymize.errors import SourceError
 from anonymize.sources.base import Malformed
-from anonymize.sources.fhir import FhirFolder, reference_id
+from anonymize.sources.fhir.folder import FhirFolder
+from anonymize.sources.mapping import reference_id
 
 MAPPING = """\
 patient:
