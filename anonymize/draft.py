@@ -5,7 +5,6 @@ What is closed is written as `drop`, with a comment that says how to open it. No
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from anonymize.errors import AnonymizeError
 from anonymize.hierarchies import build as build_hierarchy
 from anonymize.policy.model import Kind, Policy, Text
 from anonymize.policy.origins import FhirSource, FileSource, SqlSource
+from anonymize.policy.writing import quoted
 from anonymize.sources import Source, open_source
 from anonymize.sources.base import ROW, sampled
 from anonymize.transform import dates
@@ -236,21 +236,21 @@ def _text(kind: str, where: str, key: str, drafted: list[Drafted], empty: list[s
     yield "# What is unsure is `drop`. Then: anonymize check THIS-FILE"
     yield "dataset: draft"
     if persons is not None:
-        yield f"subject: {_quoted(f'{persons.name}.{persons.subject}')}   # the table with one row a subject, and its key"
+        yield f"subject: {quoted(f'{persons.name}.{persons.subject}')}   # the table with one row a subject, and its key"
     else:
-        yield f"subject: {_quoted(key)}   # a guess by its name"
+        yield f"subject: {quoted(key)}   # a guess by its name"
     yield "profile: hipaa-expert-determination"
     yield "sources:"
     if kind == "sql":
         yield '  source: {type: sql, url: "${SOURCE_URL}"}   # set SOURCE_URL in the environment: no password stands in a policy'
     else:
-        yield f"  source: {{type: {kind}, path: {_quoted(str(Path(where).resolve()))}}}"
+        yield f"  source: {{type: {kind}, path: {quoted(str(Path(where).resolve()))}}}"
     yield "tables:"
     default = persons.subject if persons is not None else key
     for table in drafted:
         yield from _table_text(table, default)
     for name in empty:
-        yield f"  # {_quoted(name)} stays out: it held no row to judge by"
+        yield f"  # {quoted(name)} stays out: it held no row to judge by"
     yield "privacy: {k: 5, suppression: 0.05}"
     yield "review: {required: true}"
     yield "release: {store: store, title: Draft}"
@@ -264,18 +264,11 @@ def _closed_columns(table: Drafted) -> bool:
 def _table_text(table: Drafted, default: str | None) -> Iterator[str]:
     yield f"  {table.name}:"
     if table.from_ != table.name:
-        yield f"    from: {_quoted(table.from_)}"
+        yield f"    from: {quoted(table.from_)}"
     if table.subject is None:
         yield "    subject: null   # no column of it is the subject key"
     elif table.subject != default:
-        yield f"    subject: {_quoted(table.subject)}"
+        yield f"    subject: {quoted(table.subject)}"
     yield "    columns:"
     for line in table.lines:
-        yield f"      {_quoted(line.column)}: {line.rule}   # {line.reason}"
-
-
-def _quoted(text: str) -> str:
-    plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", text) and text.lower() not in ("null", "true", "false", "yes", "no", "on", "off", "y", "n")
-    # JSON's escapes are YAML's: a name with a line break, a quote or a control character stays on its line.
-    quoted = json.dumps(text, ensure_ascii=False)
-    return text if plain else re.sub(r"[\x7f-\x9f\u2028\u2029\ufeff]", lambda match: f"\\u{ord(match[0]):04x}", quoted)
+        yield f"      {quoted(line.column)}: {line.rule}   # {line.reason}"

@@ -57,6 +57,13 @@ class Record:
         fresh.replace(file)
         return counts
 
+    def keep(self, name: str, text: str) -> None:
+        """Lay a text beside what the steps recorded: the policy, whole, as the run goes by it."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fresh = self.folder / f".{name}.{os.getpid()}.tmp"
+        fresh.write_text(text, encoding="utf-8", newline="")
+        fresh.replace(self.folder / name)
+
     def forget(self, *steps: str) -> None:
         """Make steps undone, so that they run again."""
         for step in steps:
@@ -127,6 +134,7 @@ class Run:
         begun = record.get("run")
         if begun is None:
             trail.record(policy, "asked", run=run_id)
+            record.keep("policy.yaml", policy.whole)
             begun = record.put("run", _facts(run_id, policy, key, started))
         _unchanged(begun, policy, key)
         workspace = root / "runs" / run_id
@@ -295,5 +303,5 @@ def _facts(run_id: str, policy: Policy, key: Key, started: datetime) -> Counts:
 def _unchanged(begun: Counts, policy: Policy, key: Key) -> None:
     for what, now in (("policy_sha256", policy.sha256), ("key_id", key.id)):
         if begun[what] != now:
-            word = "policy" if what == "policy_sha256" else "key"
+            word = ("policy" if policy.extends is None else "policy, or one that it extends,") if what == "policy_sha256" else "key"
             raise AnonymizeError(f"the {word} changed since run '{begun['id']}' began. Start a new run: anonymize run --fresh {policy.file}")

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from anonymize.errors import PolicyError, Problem
 from anonymize.policy.model import Policy
-from anonymize.policy.reading import Path_, read
+from anonymize.policy.overlay import resolve
+from anonymize.policy.reading import Document, Path_
 from anonymize.policy.rules import own_rules
 from anonymize.policy.wording import translated
 
 
 def load(path: Path | str) -> Policy:
-    """Read a policy.
+    """Read a policy, and all that it extends.
 
     Raises PolicyError with every problem found: file:line, the path in the policy, what is wrong, the nearest valid word.
     """
-    document = read(Path(path))
+    document = resolve(Path(path))
+    return checked(document)
+
+
+def checked(document: Document) -> Policy:
+    """A document's policy. Raises PolicyError like `load`."""
     problems = [*document.problems, *(document.problem(at, what) for at, what in own_rules(document.values))]
     told = {problem.path for problem in problems}
     policy: Policy | None = None
@@ -28,9 +33,10 @@ def load(path: Path | str) -> Policy:
     except ValidationError as error:
         problems += [document.problem(at, what) for at, what in translated(error, document) if not _echoes(at, told)]
     if policy is None or problems:
-        raise PolicyError(_once_each(problems))
-    policy._file, policy._lines = document.file, document.lines
-    policy._sha256 = hashlib.sha256(document.text.encode()).hexdigest()
+        raise PolicyError(_once_each(problems, document.chain))
+    policy._file, policy._chain, policy._text = document.file, document.chain, document.text
+    policy._places = {at: document.where(at) for at in document.lines}
+    policy._reasons = document.reasons
     return policy
 
 
@@ -40,9 +46,15 @@ def _echoes(at: Path_, told: set[str]) -> bool:
     return bool(told) and (not at or any(one == path or one.startswith(f"{path}.") for one in told))
 
 
-def _once_each(problems: list[Problem]) -> list[Problem]:
-    """In the order of the file. Where a place has several problems the first that was found stands, for the others are its echoes."""
+def _once_each(problems: list[Problem], chain: tuple[Path, ...]) -> list[Problem]:
+    """In the order of the files. Where a place has several problems the first that was found stands, for the others are its echoes."""
     first: dict[str, Problem] = {}
     for problem in problems:
         first.setdefault(problem.path, problem)
-    return sorted(first.values(), key=lambda problem: int(problem.where.rpartition(":")[2]))
+    files = [str(file) for file in chain]
+
+    def place(problem: Problem) -> tuple[int, int]:
+        file, _, line = problem.where.rpartition(":")
+        return files.index(file) if file in files else len(files), int(line)
+
+    return sorted(first.values(), key=place)

@@ -5,6 +5,7 @@ Every model forbids words it does not know and is frozen. The short form of a co
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from enum import StrEnum
@@ -496,8 +497,10 @@ class EngineChoice(Checked):
 
 
 class Policy(Checked):
-    """The whole file."""
+    """The whole file, with all that it extends."""
 
+    extends: str | None = None
+    """A ready-made policy's name, or a policy's file, that this one lies on top of: see `overlay.py`."""
     dataset: Slug
     description: str = ""
     project: str = ""
@@ -523,8 +526,10 @@ class Policy(Checked):
     optout: OptOut | None = None
 
     _file: Path = PrivateAttr(default=Path("policy.yaml"))
-    _lines: dict[tuple[str, ...], int] = PrivateAttr(default_factory=dict)
-    _sha256: str = PrivateAttr(default="")
+    _places: dict[tuple[str, ...], str] = PrivateAttr(default_factory=dict)
+    _text: str = PrivateAttr(default="")
+    _chain: tuple[Path, ...] = PrivateAttr(default=())
+    _reasons: dict[tuple[str, ...], str] = PrivateAttr(default_factory=dict)
 
     @field_validator("project")
     @classmethod
@@ -557,15 +562,29 @@ class Policy(Checked):
         return self._file
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """The policy's file, the one that it extends, and so on."""
+        return self._chain or (self._file,)
+
+    @property
+    def whole(self) -> str:
+        """The file as read; of a policy that extends others the whole as one text, which can be loaded by itself."""
+        return self._text
+
+    @property
     def sha256(self) -> str:
-        """Of the policy's file as read; names the policy in a record and a manifest."""
-        return self._sha256
+        """Of the policy's text, so of all that it extends; names the policy in a record and a manifest."""
+        return hashlib.sha256(self._text.encode()).hexdigest()
+
+    def reason(self, *path: str) -> str:
+        """The comment that says why a table (`tables`, NAME) or column is treated as it is; empty where there is none."""
+        return self._reasons.get(path, "")
 
     def where(self, *path: str) -> str:
-        """`file:line` of a path in the policy, or of the nearest path above it that stands in the file."""
+        """`file:line` of a path in the policy, or of the nearest path above it that stands in a file."""
         for length in range(len(path), -1, -1):
-            if path[:length] in self._lines:
-                return f"{self._file}:{self._lines[path[:length]]}"
+            if path[:length] in self._places:
+                return self._places[path[:length]]
         return f"{self._file}:1"
 
     def path(self, value: str) -> Path:

@@ -46,11 +46,28 @@ class Document:
     lines: dict[Path_, int] = field(default_factory=dict)
     written: dict[Path_, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    empty: set[Path_] = field(default_factory=set)
+    """Words after which nothing stands: read as `null`, which nobody wrote."""
+    files: dict[Path_, Path] = field(default_factory=dict)
+    """The files of the paths that stand in another one, which this policy extends."""
+    chain: tuple[Path, ...] = ()
+    """This file, what it extends, and so on."""
+    reasons: dict[Path_, str] = field(default_factory=dict)
+    """The comments that say why a table or column is treated as it is."""
+
+    def __post_init__(self) -> None:
+        self.chain = self.chain or (self.file,)
+
+    def where(self, at: Path_, line: int | None = None) -> str:
+        """`file:line` of a path, or of the nearest path above it that stands in a file."""
+        for length in range(len(at), -1, -1):
+            if at[:length] in self.lines:
+                return f"{self.files.get(at[:length], self.file)}:{line or self.lines[at[:length]]}"
+        return f"{self.file}:{line or 1}"
 
     def problem(self, at: Path_, what: str, line: int | None = None) -> Problem:
-        """A problem at a path: its line, or that of the nearest path above it that stands in the file."""
-        known = (self.lines[at[:length]] for length in range(len(at), -1, -1) if at[:length] in self.lines)
-        return Problem(f"{self.file}:{line or next(known, 1)}", ".".join(at) or "policy", what)
+        """A problem at a path."""
+        return Problem(self.where(at, line), ".".join(at) or "policy", what)
 
 
 def read(path: Path) -> Document:
@@ -146,6 +163,8 @@ class _Reader:
         if kind in _TEXTS:
             return raw
         if kind == "null":
+            if not raw:
+                self._document.empty.add(at)
             return None
         self._document.written[at] = raw
         if kind == "bool":

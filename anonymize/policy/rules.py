@@ -21,7 +21,7 @@ def own_rules(values: dict[str, Any]) -> Found:
     for table, spec in _mapping(values.get("tables")).items():
         for column, rule in _mapping(_mapping(spec).get("columns")).items():
             at = ("tables", table, "columns", column)
-            wrong = _short_form(rule)
+            wrong = short_form_problem(rule)
             if wrong:
                 yield at, wrong
             hierarchy = _hierarchy(rule)
@@ -82,7 +82,8 @@ def _encrypted(values: dict[str, Any], tables: dict[str, Any]) -> Found:
             yield at, f"no published column '{column}' in table '{table}'.{nearest(column, [str(one) for one in published])}"
 
 
-def _short_form(rule: Any) -> str | None:
+def short_form_problem(rule: Any) -> str | None:
+    """What is wrong with a column's short form; None where nothing is, or it has the long form."""
     if isinstance(rule, dict):
         return None
     if rule is None:
