@@ -15,6 +15,7 @@ from anonymize.auditing.command import audit_text_command
 from anonymize.errors import AnonymizeError, without_values
 from anonymize.exploring import explore_command
 from anonymize.generalizing.command import generalize_command
+from anonymize.importing.command import policies_command, policy_command
 from anonymize.measuring import risk_command
 from anonymize.reporting import report_command
 from anonymize.shelf import datasets_command, verify_command
@@ -161,7 +162,8 @@ def runs_command(policy_file: Path) -> None:
 TEXTS = (find_phi_command, scrub_command, explain_command, audit_text_command)
 TABLES = (generalize_command, risk_command, explore_command)
 RELEASES = (report_command, datasets_command, verify_command, pin_command, unpin_command, expire_command, retract_command)
-for command in (*TEXTS, *TABLES, *RELEASES, audit_command):
+POLICIES = (policies_command, policy_command)
+for command in (*TEXTS, *TABLES, *RELEASES, *POLICIES, audit_command):
     cli.add_command(command)
 cli.add_command(audit_command, "trail")
 

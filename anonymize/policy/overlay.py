@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,28 @@ from anonymize.policy.environment import expand
 from anonymize.policy.model import METHODS, Method, Role, Rule
 from anonymize.policy.nearest import nearest
 from anonymize.policy.reading import Document, Path_, read
-from anonymize.policy.ready import ready_file, ready_names
-from anonymize.policy.reasons import reasons
+from anonymize.policy.reasons import head, reasons
 from anonymize.policy.rules import short_form_problem
 from anonymize.policy.writing import written
 
+#: The ready-made policies for known schemas: each under Safe Harbor (`NAME`) and as limited data set (`NAME-limited`).
+READY = Path(str(files("anonymize.policy"))) / "ready"
 #: What says what a column is, and not how it is treated: it stays where a policy decides on the column anew.
 KEPT = ("description", "unit", "codes", "type", "rename")
 #: A date that stays one is written at the source as it was.
 _DATED = {Method.SHIFT.value, Method.YEAR.value}
 #: What is given anew as a whole.
 _WHOLE = {("optout",)}
+
+
+def ready_names() -> list[str]:
+    """The names of the policies that come with the package."""
+    return sorted(file.stem for file in READY.glob("*.yaml"))
+
+
+def ready_file(name: str) -> Path | None:
+    """A ready-made policy's file; None where there is none of that name."""
+    return READY / f"{name}.yaml" if name in ready_names() else None
 
 
 def resolve(path: Path) -> Document:
@@ -71,8 +83,10 @@ def _resolved(path: Path, above: tuple[Path, ...]) -> Document:
     base = _resolved(file, chain)
     whole = _Overlay(base, document).whole()
     values = {key: value for key, value in whole.values.items() if key != "extends"}
-    names = [one.stem for one in whole.chain]
-    whole.text = written(values, whole.reasons, f"{names[0]}, resolved: it extends {' -> '.join(names[1:])}.")
+    names = " -> ".join(one.stem for one in whole.chain[1:])
+    whole.text = written(
+        values, whole.reasons, f"{head(document.text)}\n\nThis is the whole: '{path.stem}' with all that it extends ({names}).".strip()
+    )
     return whole
 
 
