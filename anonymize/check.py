@@ -73,7 +73,7 @@ def check(policy: Policy, connections: Connections | None = None) -> Report:
         named[name].add(policy.tables[table].from_ or table)
         _check_table(policy, table, sources[name], report)
     for name, source in sources.items():
-        report.left_out |= {f"{name}.{table}": [] for table in source.tables() if table not in named[name] and not _globbed(table, named[name])}
+        report.left_out |= {f"{name}.{table}": [] for table in source.tables() if table not in named[name] and not globbed(table, named[name])}
     _check_text(policy, report)
     _check_sensitive(policy, report)
     _check_profile(policy, report)
@@ -110,7 +110,8 @@ def _check_profile(policy: Policy, report: Report) -> None:
             (report.problems if strict else report.warnings).append(Problem(policy.where(*path), ".".join(path), words))
 
 
-def _globbed(table: str, named: set[str]) -> bool:
+def globbed(table: str, named: set[str]) -> bool:
+    """Whether a table of a folder is one that a policy names by its file, or by a pattern."""
     return any(one.rsplit(".", 1)[0] == table or "*" in one for one in named)
 
 

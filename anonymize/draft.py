@@ -76,6 +76,18 @@ def draft(where: str) -> str:
     return "\n".join(_text(kind, where, key, _told_apart(drafted), empty)) + "\n"
 
 
+def described(source: Source, table: str, key: str) -> Iterator[tuple[str, str, str]]:
+    """(column, type, what its name and a sample say of it) of a source's table, for a person; no value of the sample."""
+    schema, sample = source.schema(table), _sample(source, table)
+    if sample is None:
+        yield from ((field.name, str(field.type), "the table holds no row") for field in schema)
+        return
+    about_subjects = key in sample.schema.names
+    for column in schema.names:
+        reason = _filled(column, sample[column].combine_chunks(), column == key, about_subjects).reason
+        yield column, str(schema.field(column).type), reason.split(" To open it:")[0].rstrip(".")
+
+
 def _told_apart(drafted: list[Drafted]) -> list[Drafted]:
     """Tables whose names become the same word in a policy get a number."""
     apart: dict[str, Drafted] = {}

@@ -46,3 +46,44 @@ def copy_command(name: str, to: Path | None, whole: bool) -> None:
 @click.group("policy")
 def policy_command() -> None:
     """A policy from what people already have, and as a sheet that a steward reviews."""
+
+
+@policy_command.command("to-sheet")
+@click.argument("policy_file", metavar="POLICY", type=FILE)
+@click.argument("sheet", metavar="SHEET", type=FILE)
+@click.option("--without-sources", is_flag=True, help="Do not look at the sources: no types, and no columns that the policy does not name.")
+def to_sheet_command(policy_file: Path, sheet: Path, without_sources: bool) -> None:
+    """Write a policy's columns as a SHEET (.xlsx, .csv) that a steward reviews. It holds no value of a record."""
+    from anonymize.importing.columns import columns_at_source
+    from anonymize.importing.sheets import write_sheet
+    from anonymize.policy.loader import load
+    from anonymize.policy.sheet import to_rows
+
+    policy = load(policy_file)
+    rows = to_rows(policy, () if without_sources else columns_at_source(policy))
+    write_sheet(rows, sheet)
+    closed = sum(not row["role"] for row in rows)
+    click.echo(f"wrote {sheet}: {len(rows):,} columns, of which {closed:,} are not in the policy and stay out")
+    click.echo(f"Then: anonymize policy from-sheet {sheet} --policy {policy_file} --out NEW.yaml")
+
+
+@policy_command.command("from-sheet")
+@click.argument("sheet", metavar="SHEET", type=FILE)
+@click.option("--policy", "policy_file", metavar="POLICY", type=FILE, required=True, help="The policy that the sheet was made of.")
+@click.option("--out", metavar="FILE", type=FILE, required=True, help="The new policy; never an existing file.")
+def from_sheet_command(sheet: Path, policy_file: Path, out: Path) -> None:
+    """Write the policy that a reviewed SHEET makes of POLICY, and say each change."""
+    from anonymize.importing.sheets import read_sheet
+    from anonymize.policy.loader import load
+    from anonymize.policy.ready import write_new
+    from anonymize.policy.sheet import review
+
+    reviewed = review(load(policy_file), read_sheet(sheet), sheet.name)
+    write_new(out, reviewed.text)
+    for change in reviewed.changes:
+        click.echo(change)
+    if reviewed.kept:
+        click.echo(f"not in the sheet, so as before: {', '.join(reviewed.kept)}")
+    if out.resolve().parent != policy_file.resolve().parent:
+        click.echo(f"the policy's relative paths are now relative to {out.resolve().parent}: look at them")
+    click.echo(f"{len(reviewed.changes):,} changes; wrote {out}. Then: anonymize check {out}")

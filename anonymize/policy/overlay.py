@@ -2,7 +2,8 @@
 
 - A mapping is merged, word by word, at any depth; a text, number or list takes the place of the other's.
 - `null` takes away what the other has: `tables: {y: null}`. (A table's `subject: null` keeps its meaning.)
-- A column with a role is decided anew: of the other's rule only what says what the column is stays (`KEPT`). Without one, words are added.
+- A column with a role is decided anew: of the other's rule only what says what the column is stays (`KEPT`). Without one, words are added;
+  in both `null` takes a word away.
 - A source that names its `type` is given anew; so is `optout`.
 """
 
@@ -42,12 +43,13 @@ def ready_file(name: str) -> Path | None:
     return READY / f"{name}.yaml" if name in ready_names() else None
 
 
-def resolve(path: Path) -> Document:
+def resolve(path: Path, text: str | None = None) -> Document:
     """A policy's document with everything that it extends: its values, and for each the file and line that it stands in.
 
-    Its text is the file's own, or of a policy that extends others the whole as one text. Raises PolicyError.
+    Its text is the file's own, or of a policy that extends others the whole as one text. text: what the file would hold, where it is not
+    written yet. Raises PolicyError.
     """
-    return _resolved(path, ())
+    return _resolved(path, (), text)
 
 
 def extended(document: Document) -> Path | None:
@@ -70,8 +72,8 @@ def extended(document: Document) -> Path | None:
     return file
 
 
-def _resolved(path: Path, above: tuple[Path, ...]) -> Document:
-    document = read(path)
+def _resolved(path: Path, above: tuple[Path, ...], text: str | None = None) -> Document:
+    document = read(path, text)
     document.reasons = reasons(document.text, document.lines)
     file = extended(document)
     if file is None:
@@ -160,12 +162,14 @@ class _Overlay:
         kept = {word: long[word] for word in stays if word in long and word not in new}
         places = {(*here, word): (self._out.lines.get((*here, word)), self._out.files.get((*here, word))) for word in kept}
         why = self._out.reasons.get(here, "")
-        self._anew(over, here)
+        plain = self._anew(over, here)
         for at, (line, file) in places.items():
             if line is not None and file is not None:
                 self._out.lines[at], self._out.files[at] = line, file
         if why:
             self._out.reasons.setdefault(here, why)
+        if isinstance(over, dict):
+            return {word: value for word, value in plain.items() if value is not None} | kept
         return {**new, **kept} if kept else over
 
     def _place(self, at: Path_) -> None:

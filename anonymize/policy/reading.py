@@ -70,10 +70,13 @@ class Document:
         return Problem(self.where(at, line), ".".join(at) or "policy", what)
 
 
-def read(path: Path) -> Document:
-    """A file's document. Raises PolicyError, with the line, where it cannot be read or is no YAML mapping."""
+def read(path: Path, text: str | None = None) -> Document:
+    """A file's document. Raises PolicyError, with the line, where it cannot be read or is no YAML mapping.
+
+    text: what the file would hold, where it is not written yet.
+    """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig") if text is None else text
     except (OSError, UnicodeDecodeError, ValueError) as error:
         reason = (error.strerror or "input/output error") if isinstance(error, OSError) else "it is not UTF-8"
         raise PolicyError([Problem(f"{path}:1", "policy", f"cannot be read: {reason}")]) from None

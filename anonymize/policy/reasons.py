@@ -65,6 +65,11 @@ def head(text: str) -> str:
     return "\n".join(words).strip()
 
 
+def has_comment(line: str) -> bool:
+    """Whether a comment stands on a line."""
+    return _comment(line) is not None
+
+
 def _beside(comments: list[_Comment | None]) -> str:
     """The comments of a rule's own lines, and those that go on under one of them."""
     words: list[str] = []

@@ -78,7 +78,8 @@ def test_words_are_merged_and_lists_take_the_place_of_others(tmp_path: Path) -> 
 def test_a_column_with_a_role_is_decided_anew_and_stays_what_it_is(tmp_path: Path) -> None:
     policy = laid(
         tmp_path,
-        "tables:\n  patient:\n    columns:\n      zip: drop\n      born: {role: date, method: shift}\n      seen: date shift\n      new: plain\n",
+        "tables:\n  patient:\n    columns:\n"
+        "      zip: drop\n      born: {role: date, method: shift}\n      seen: date shift\n      new: plain\n",
     )
     columns = policy.tables["patient"].columns
     assert (columns["zip"].method, columns["zip"].weight, columns["zip"].description) == (Method.DROP, 1.0, "First digits of the ZIP.")

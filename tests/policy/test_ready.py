@@ -116,6 +116,6 @@ def test_list_show_and_copy(shelf: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_name_that_is_none_is_told_with_the_nearest(shelf: Path) -> None:
-    with pytest.raises(AnonymizeError, match="no ready-made policy and no file 'smal'. Did you mean 'small'"):
+    with pytest.raises(AnonymizeError, match=r"no ready-made policy and no file 'smal'\. Did you mean 'small'"):
         ready.shown("smal")
     assert shelf.is_dir()
