@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from anonymize import asking
 from anonymize.detect.columns import guess, searched_kinds
 from anonymize.detect.registry import DETECTORS
-from anonymize.errors import PolicyError, Problem, SourceError
+from anonymize.errors import NoSuchTable, PolicyError, Problem, SourceError
 from anonymize.hierarchies import build
 from anonymize.policy.model import Method, Policy, Role, Rule
 from anonymize.policy.nearest import nearest
@@ -30,10 +30,12 @@ LANGUAGES = ("en",)
 
 @dataclass
 class Report:
-    """What a check found. left_out: tables and columns of the sources that the policy does not name; looked_up: columns whose values are
+    """What a check found. left_out: tables and columns of the sources that the policy does not name; absent: optional
+    tables of the policy that the sources do not have; looked_up: columns whose values are
     searched for in texts; problems: what stops a run; warnings: what a steward should look at; coverage: Safe Harbor's 18 identifiers."""
 
     left_out: dict[str, list[str]] = field(default_factory=dict)
+    absent: list[str] = field(default_factory=list)
     looked_up: dict[str, list[str]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
@@ -41,12 +43,13 @@ class Report:
 
     def counts(self) -> dict[str, Any]:
         """For a run's record: names of tables and columns, no value."""
-        return {"warnings": len(self.warnings), "left_out": self.left_out, "looked_up": self.looked_up}
+        return {"warnings": len(self.warnings), "left_out": self.left_out, "absent": self.absent, "looked_up": self.looked_up}
 
     def text(self) -> str:
         """For a person."""
         lines = ["stays out, because the policy does not name it:"]
         lines += [f"  {table}: {', '.join(columns) or 'the whole table'}" for table, columns in sorted(self.left_out.items())] or ["  nothing"]
+        lines += ["optional, and not at the source:", *(f"  {table}" for table in self.absent)] if self.absent else []
         lines += ["looked up in the subject's texts, and by the leak gate:"]
         lines += [f"  {table}: {', '.join(columns)}" for table, columns in sorted(self.looked_up.items()) if columns] or ["  nothing"]
         lines += ["Safe Harbor's 18 identifiers:", *(f"  {one}" for one in self.coverage)] if self.coverage else []
@@ -72,6 +75,7 @@ def check(policy: Policy, connections: Connections | None = None) -> Report:
         name, _ = policy.source_of(table)
         named[name].add(policy.tables[table].from_ or table)
         _check_table(policy, table, sources[name], report)
+    policy = policy.without(report.absent)
     for name, source in sources.items():
         report.left_out |= {f"{name}.{table}": [] for table in source.tables() if table not in named[name] and not globbed(table, named[name])}
     _check_text(policy, report)
@@ -112,7 +116,7 @@ def _check_profile(policy: Policy, report: Report) -> None:
 
 def globbed(table: str, named: set[str]) -> bool:
     """Whether a table of a folder is one that a policy names by its file, or by a pattern."""
-    return any(one.rsplit(".", 1)[0] == table or "*" in one for one in named)
+    return any(one.rsplit(".", 1)[0] == table or one.lower() == table.lower() or "*" in one for one in named)
 
 
 def _check_table(policy: Policy, table: str, source: Source, report: Report) -> None:
@@ -121,6 +125,9 @@ def _check_table(policy: Policy, table: str, source: Source, report: Report) -> 
     try:
         schema = source.schema(at_source, spec.query)
     except SourceError as error:
+        if spec.optional and isinstance(error, NoSuchTable):
+            report.absent.append(table)
+            return
         report.problems.append(Problem(policy.where("tables", table), f"tables.{table}", str(error)))
         return
     left = [column for column in schema.names if column not in spec.columns]

@@ -83,6 +83,9 @@ from anonymize.validate.counting import facts as count_facts
 from anonymize.validate.gates import judge
 from anonymize.validate.gates import require as require_gates
 
+#: What a step says of an optional table that is not there.
+ABSENT: Counts = {"absent": True}
+
 
 def tables(policy: Policy) -> list[str]:
     """The tables that leave, in the policy's order."""
@@ -99,6 +102,7 @@ def check(run: Run) -> Counts:
     Raises PolicyError with every rule that cannot be honoured, SourceError where it cannot be known who opted out.
     """
     counts = run.once("check", lambda: checking.check_or_raise(run.policy, run.connections).counts())
+    run.policy = run.policy.without(counts.get("absent", ()))
     run.once("withheld", lambda: withheld.take(run))
     return counts
 
@@ -107,7 +111,12 @@ def check(run: Run) -> Counts:
 
 
 def extract(run: Run, table: str) -> Counts:
-    """Stream the columns that are needed into the workspace; malformed records go to the quarantine, within the policy's budget."""
+    """Stream the columns that are needed into the workspace; malformed records go to the quarantine, within the policy's budget.
+
+    An optional table that the source does not have was left out by the check: there is nothing to do for it, here and later.
+    """
+    if table not in run.policy.tables:
+        return ABSENT
     return run.once("extract", lambda: _extract(run, table), table)
 
 
@@ -240,6 +249,8 @@ def _subject_batch(run: Run, pending: list[tuple[str, list[dict[str, str]]]]) ->
 
 def deidentify(run: Run, table: str) -> Counts:
     """Strip the PHI of a table: each column by its method, each text by detection with the subject's own identifiers beside it."""
+    if table not in run.policy.tables:
+        return ABSENT
     return run.once("deidentify", lambda: _deidentify(run, table), table)
 
 

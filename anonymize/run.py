@@ -142,6 +142,7 @@ class Run:
         workspace.chmod(0o700)
         engine = make_engine(policy.engine, scratch=workspace / "scratch")
         start = datetime.fromisoformat(begun["started"])
+        policy = policy.without((record.get("check") or {}).get("absent", ()))
         return cls(run_id, policy, key, engine, workspace, record, start, connections, say or (lambda _: None))
 
     def folder(self, step: str, table: str | None = None) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections.abc import Collection
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -228,6 +229,8 @@ class Table(Checked):
     subject: str | None = "@default"
     """The column that holds the subject key; default: the policy's. `null`: the table is not about subjects (a code list)."""
     columns: dict[str, Rule] = Field(min_length=1)
+    optional: bool = False
+    """Whether the source may be without it: then it is left out, and the run's record says so. Without this its absence stops the run."""
     description: str = ""
 
 
@@ -539,6 +542,11 @@ class Policy(Checked):
     @property
     def project_name(self) -> str:
         return self.project or self.dataset
+
+    def without(self, tables: Collection[str]) -> Policy:
+        """The policy of a source that has no such tables, which are optional."""
+        kept = {name: table for name, table in self.tables.items() if name not in tables}
+        return self.model_copy(update={"tables": kept}) if tables else self
 
     @property
     def subject_table(self) -> str | None:

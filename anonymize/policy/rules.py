@@ -63,6 +63,8 @@ def _references(values: dict[str, Any]) -> Found:
     yield from _encrypted(values, tables)
     subject = values.get("subject")
     table, dot, column = subject.rpartition(".") if isinstance(subject, str) else ("", "", "")
+    if dot and _mapping(tables.get(table)).get("optional") is True:
+        yield ("tables", table, "optional"), "the subject table cannot be optional: without it nobody is known"
     if dot and tables and table not in tables:
         yield ("subject",), f"no table '{table}'.{nearest(table, tables)}"
     if isinstance(subject, str) and not (column if dot else subject).strip():

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from anonymize.errors import SourceError, without_values
+from anonymize.errors import NoSuchTable, SourceError, without_values
 from anonymize.policy.nearest import nearest
 from anonymize.policy.origins import FileSource
 from anonymize.sources.base import ROW, Malformed
@@ -82,7 +82,7 @@ class FileFolder:
         with file_faults(self._where(table), self.path):
             found = sorted(self._found(table))
         if not found:
-            raise SourceError(f"source '{self.name}': no file for table '{table}' in {self.path}.{nearest(table, self.tables())}")
+            raise NoSuchTable(f"source '{self.name}': no file for table '{table}' in {self.path}.{nearest(table, self.tables())}")
         return found
 
     def _found(self, table: str) -> list[Path]:
@@ -94,7 +94,9 @@ class FileFolder:
             return [file for file in (self.path / table).iterdir() if self._is_part(file)]
         if (self.path / table).is_file():
             return [self.path / table]
-        return [file for file in self.path.iterdir() if _stem(file) == table and self._is_part(file)]
+        parts = [file for file in self.path.iterdir() if self._is_part(file)]
+        # `PERSON.csv` is table `person`, where there is no other.
+        return [file for file in parts if _stem(file) == table] or [file for file in parts if _stem(file).lower() == table.lower()]
 
     def _no_query(self, query: str | None) -> None:
         if query:

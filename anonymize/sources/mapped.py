@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from anonymize.errors import SourceError, without_values
+from anonymize.errors import NoSuchTable, SourceError, without_values
 from anonymize.policy.nearest import nearest
 from anonymize.sources.base import Malformed
 from anonymize.sources.conform import convert, text_batch, wanted_types
@@ -79,7 +79,7 @@ class MappedSource(ABC):
             raise SourceError(f"source '{self.name}': the mapping has no table '{table}'.{nearest(table, list(self.mapping))}")
         mapped, kinds = self.mapping[table], sorted(self.kinds())
         if mapped.kind not in kinds:
-            raise SourceError(f"source '{self.name}': it has no {mapped.kind} records for table '{table}'.{nearest(mapped.kind, kinds)}")
+            raise NoSuchTable(f"source '{self.name}': it has no {mapped.kind} records for table '{table}'.{nearest(mapped.kind, kinds)}")
         return mapped
 
     def _batches(
