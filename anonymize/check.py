@@ -31,7 +31,7 @@ LANGUAGES = ("en",)
 @dataclass
 class Report:
     """What a check found. left_out: tables and columns of the sources that the policy does not name; absent: optional
-    tables of the policy that the sources do not have; looked_up: columns whose values are
+    tables and columns of the policy that the sources do not have; looked_up: columns whose values are
     searched for in texts; problems: what stops a run; warnings: what a steward should look at; coverage: Safe Harbor's 18 identifiers."""
 
     left_out: dict[str, list[str]] = field(default_factory=dict)
@@ -130,6 +130,10 @@ def _check_table(policy: Policy, table: str, source: Source, report: Report) -> 
             return
         report.problems.append(Problem(policy.where("tables", table), f"tables.{table}", str(error)))
         return
+    gone = [f"{table}.{column}" for column, rule in spec.columns.items() if rule.optional and column not in schema.names]
+    report.absent += gone
+    policy = policy.without(gone)
+    spec = policy.tables[table]
     left = [column for column in schema.names if column not in spec.columns]
     if left:
         report.left_out[table] = left

@@ -21,7 +21,7 @@ subject: person.id
 workspace: workspace
 sources: {{db: {{type: sql, url: "sqlite:///a.db"}}, files: {{type: csv, path: .}}}}
 tables:
-  person: {{source: db, columns: {{id: identifier pseudonym, sex: quasi flat}}, optional: {subject}}}
+  person: {{source: db, columns: {{id: identifier pseudonym, sex: quasi flat, race: {{role: quasi, hierarchy: flat, optional: true}}}}, optional: {subject}}}
   death: {{source: db, columns: {{id: identifier pseudonym, cause: sensitive}}, subject: id, optional: {death}}}
   visit: {{source: db, query: "SELECT id, kind FROM visits", columns: {{id: identifier pseudonym, kind: plain}}, subject: id, optional: true}}
   note: {{source: files, columns: {{id: identifier pseudonym, body: text}}, subject: id, optional: true}}
@@ -46,7 +46,7 @@ def written(folder: Path, **words: str) -> Path:
 def test_what_is_not_there_is_left_out_and_recorded(tmp_path: Path) -> None:
     run = Run.open(load(written(tmp_path)))
     counts = pipeline.check(run)
-    assert counts["absent"] == ["death", "visit", "note"]
+    assert counts["absent"] == ["person.race", "death", "visit", "note"]
     assert pipeline.extract(run, "death") == {"absent": True}
     again = Run.open(load(tmp_path / "policy.yaml"), run_id=run.id)
     assert list(again.policy.tables) == ["person", "ward"], "a step in another process knows it too"
@@ -56,13 +56,13 @@ def test_what_is_not_there_is_left_out_and_recorded(tmp_path: Path) -> None:
     version = open_version(tmp_path / "store", "small", verify=True)
     assert [table.name for table in version.manifest.tables] == ["person", "ward"]
     assert version.manifest.table("ward").rows == 1, "WARD.csv is table 'ward'"
-    assert run.record.get("check")["absent"] == ["death", "visit", "note"]  # type: ignore[index]
+    assert run.record.get("check")["absent"] == ["person.race", "death", "visit", "note"]  # type: ignore[index]
 
 
 def test_what_is_not_optional_stops_the_run(tmp_path: Path) -> None:
     report = check(load(written(tmp_path, death="false")))
     assert [problem.path for problem in report.problems] == ["tables.death"]
-    assert report.absent == ["visit", "note"]
+    assert report.absent == ["person.race", "visit", "note"]
     assert "optional, and not at the source" in report.text()
 
 

@@ -129,6 +129,8 @@ class Rule(Checked):
     """The published column's name."""
     values: tuple[str, ...] | None = None
     """The only values that may be published (a check)."""
+    optional: bool = False
+    """Whether the source may be without the column, as an optional table: other releases of the same system have other columns."""
     description: str = ""
     unit: str = ""
     """What its numbers are counted in, for the dictionary: `mmol/L`, a UCUM code for choice."""
@@ -543,10 +545,14 @@ class Policy(Checked):
     def project_name(self) -> str:
         return self.project or self.dataset
 
-    def without(self, tables: Collection[str]) -> Policy:
-        """The policy of a source that has no such tables, which are optional."""
-        kept = {name: table for name, table in self.tables.items() if name not in tables}
-        return self.model_copy(update={"tables": kept}) if tables else self
+    def without(self, absent: Collection[str]) -> Policy:
+        """The policy of a source that has none of these tables (`table`) and columns (`table.column`), which are optional."""
+        tables = {
+            name: table.model_copy(update={"columns": {column: rule for column, rule in table.columns.items() if f"{name}.{column}" not in absent}})
+            for name, table in self.tables.items()
+            if name not in absent
+        }
+        return self.model_copy(update={"tables": tables}) if absent else self
 
     @property
     def subject_table(self) -> str | None:
