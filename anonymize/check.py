@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -58,18 +59,21 @@ class Report:
         return "\n".join(lines)
 
 
-def check_or_raise(policy: Policy, connections: Connections | None = None) -> Report:
+def check_or_raise(policy: Policy, connections: Connections | None = None, room: Path | None = None) -> Report:
     """The report of a policy that can be honoured. Raises PolicyError with every rule that cannot."""
-    report = check(policy, connections)
+    report = check(policy, connections, room)
     if report.problems:
         raise PolicyError(report.problems)
     return report
 
 
-def check(policy: Policy, connections: Connections | None = None) -> Report:
-    """Compare a policy with its live sources; reads the schemas, and a sample of the columns whose rules depend on values."""
+def check(policy: Policy, connections: Connections | None = None, room: Path | None = None) -> Report:
+    """Compare a policy with its live sources; reads the schemas, and a sample of the columns whose rules depend on values.
+
+    room: a run's private folder for what a source has to fetch; without one, a source that must be asked for an export is not.
+    """
     report = Report()
-    sources = {name: open_source(name, settings, policy, connections) for name, settings in policy.sources.items()}
+    sources = {name: open_source(name, settings, policy, connections, room=room) for name, settings in policy.sources.items()}
     named: dict[str, set[str]] = {name: set() for name in sources}
     for table in policy.tables:
         name, _ = policy.source_of(table)
@@ -140,7 +144,9 @@ def _check_table(policy: Policy, table: str, source: Source, report: Report) -> 
     report.looked_up[table] = [f"{column} ({kind})" for column, kind in searched_kinds(policy, table).items()]
     problems = [*_names(policy, table, schema), *_types(policy, table, schema)]
     if not problems:
-        problems = [*_values(policy, table, source), *_unmatched(policy, table, source)]
+        problems = list(_values(policy, table, source))
+        empty = [Problem(policy.where(*path), ".".join(path), what) for path, what in _unmatched(policy, table, source)]
+        (report.warnings if isinstance(source, MappedSource) and source.lenient else report.problems).extend(empty)
     for path, what in problems:
         report.problems.append(Problem(policy.where(*path), ".".join(path), what))
     for path, what in _suspicions(policy, table):

@@ -59,7 +59,7 @@ from anonymize.publish import review as reviewing
 from anonymize.run import Counts, Run, line, paced
 from anonymize.sampling import DRAWN, Draw
 from anonymize.sources import open_source
-from anonymize.sources.base import ROW, Malformed
+from anonymize.sources.base import ROW, Malformed, TellsMore
 from anonymize.sources.quarantine import Quarantine
 from anonymize.taking_back import withheld
 from anonymize.transform import dates
@@ -101,7 +101,7 @@ def check(run: Run) -> Counts:
 
     Raises PolicyError with every rule that cannot be honoured, SourceError where it cannot be known who opted out.
     """
-    counts = run.once("check", lambda: checking.check_or_raise(run.policy, run.connections).counts())
+    counts = run.once("check", lambda: checking.check_or_raise(run.policy, run.connections, run.folder("sources")).counts())
     run.policy = run.policy.without(counts.get("absent", ()))
     run.once("withheld", lambda: withheld.take(run))
     return counts
@@ -123,7 +123,7 @@ def extract(run: Run, table: str) -> Counts:
 def _extract(run: Run, table: str) -> Counts:
     policy, spec = run.policy, run.policy.tables[table]
     name, settings = policy.source_of(table)
-    source = open_source(name, settings, policy, run.connections)
+    source = open_source(name, settings, policy, run.connections, room=run.folder("sources"))
     at_source = spec.from_ or table
     columns = _needed(policy, table)
     schema = source.schema(at_source, spec.query)
@@ -138,6 +138,7 @@ def _extract(run: Run, table: str) -> Counts:
         written = run.engine.write(stream, run.folder("extract", table))
     quarantine.check_budget(written.rows, policy.checks.quarantine)
     counts = {"rows": written.rows, "quarantined": quarantine.total, "reasons": dict(quarantine.reasons), "columns": columns}
+    counts |= source.told(at_source) if isinstance(source, TellsMore) else {}
     return counts | ({"withheld": out.rows, "withheld_subjects": len(out.subjects)} if out is not None else {})
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from anonymize.policy.checked import Checked, Whole
+from anonymize.policy.checked import Checked, Number, Whole
 
 
 class SqlSource(Checked):
@@ -50,12 +51,81 @@ class FileSource(Checked):
     """csv: the texts that stand for a missing value (`?`)."""
 
 
+#: Where a secret is found: `env:NAME`, or the password of an Airflow connection.
+SecretReference = Annotated[str, Field(pattern=r"^(env|connection):[A-Za-z_][A-Za-z0-9_.-]*$")]
+
+
+class FhirAuth(Checked):
+    """How we say who we are to a FHIR server: SMART backend services (`client` and `key`), or a token that somebody gave us (`bearer`).
+
+    The secrets stand in the environment or in an Airflow connection, never in the policy.
+    """
+
+    client: str | None = None
+    """The client id that the server gave us."""
+    key: SecretReference | None = None
+    """Our private key, PEM or JWK: an RSA key of 2,048 bits or more (RS384), or an elliptic one on P-384 (ES384)."""
+    kid: str | None = None
+    """The key's id, as the server has our public key; default: the JWK's own."""
+    scope: str = "system/*.read"
+    token_url: str | None = Field(default=None, alias="token-url")
+    """Default: as the server's `.well-known/smart-configuration` says."""
+    bearer: SecretReference | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> FhirAuth:
+        if (self.bearer is None) == (self.client is None and self.key is None) or (self.client is None) != (self.key is None):
+            raise ValueError("give either 'client' and 'key' (SMART backend services), or 'bearer'")
+        return self
+
+
 class FhirSource(Checked):
-    """A FHIR R4 bulk-export folder (NDJSON), flattened to tables by a mapping: a ready-made one's name or a YAML file."""
+    """FHIR R4 or R5 resources, flattened to tables by a mapping: a ready-made one's name or a YAML file.
+
+    path: a folder (or a file) of NDJSON, Bundles, single resources. url: a server with Bulk Data Access, which is asked for an export once a
+    run. Exactly one of the two.
+    """
 
     type: Literal["fhir"]
-    path: str
+    path: str | None = None
     mapping: str = "us-core"
+    absent: Literal["refuse", "empty"] = "refuse"
+    """What becomes of a table whose type of resource the source does not have, and of a column that nothing fills: the policy is refused, or
+    it is empty."""
+    url: str | None = None
+    """The server's base address (`https://fhir.hospital.example/r4`); may hold `${NAME}`."""
+    group: str | None = None
+    """The id of a Group whose patients are exported (`Group/ID/$export`)."""
+    level: Literal["system", "patient"] = "system"
+    """Without a group: everything (`$export`), or what is about patients (`Patient/$export`)."""
+    types: tuple[Annotated[str, Field(pattern=r"^[A-Z][A-Za-z]+$")], ...] = ()
+    """Types of resource; default: those of the tables that the policy reads."""
+    filters: tuple[str, ...] = ()
+    """`_typeFilter`: searches that narrow a type, as the server supports them (`Observation?category=laboratory`)."""
+    since: datetime | None = None
+    """`_since`: what changed from this moment on (with a time zone)."""
+    auth: FhirAuth | None = None
+    ca: str | None = None
+    """A file of the authorities that the server's certificate is judged by; default: those that everybody trusts."""
+    attachments: bool = True
+    """Whether attachments that the server holds as Binary are fetched, where the export has only their address."""
+    timeout_hours: Number = Field(default=48, gt=0, alias="timeout-hours")
+    """How long an export may take."""
+    largest_gb: Number = Field(default=500, gt=0, alias="largest-gb")
+    """How much an export may be, all files together, as they come."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> FhirSource:
+        if (self.path is None) == (self.url is None):
+            raise ValueError("give either 'path' (files) or 'url' (a server's base address)")
+        asked = self.model_fields_set - {"type", "path", "url", "mapping", "absent"}
+        if self.path is not None and asked:
+            raise ValueError(f"'{sorted(asked)[0].replace('_', '-')}' belongs to a server's 'url', not to files")
+        if self.group is not None and "level" in self.model_fields_set:
+            raise ValueError("a 'group' has no 'level'")
+        if self.since is not None and self.since.tzinfo is None:
+            raise ValueError("'since' needs a time zone: 2026-01-31T00:00:00Z")
+        return self
 
 
 Source = Annotated[SqlSource | FileSource | FhirSource, Field(discriminator="type")]

@@ -15,10 +15,13 @@ __all__ = ["Source", "open_source"]
 Connections = Callable[[str], str]
 
 
-def open_source(name: str, settings: origins.Source, policy: Policy, connections: Connections | None = None) -> Source:
+def open_source(
+    name: str, settings: origins.Source, policy: Policy, connections: Connections | None = None, *, room: Path | None = None
+) -> Source:
     """A policy's source, ready to be read.
 
-    connections: resolves an Airflow connection's id to its URL; without it `AIRFLOW_CONN_<ID>` of the environment is read.
+    connections: resolves an Airflow connection's id to its URL; without it `AIRFLOW_CONN_<ID>` of the environment is read. room: the run's
+    private folder for what a source has to fetch or part first; without one (a policy that is checked by hand) nothing is fetched.
     Raises SourceError where the source is not there, AnonymizeError where a name in it is not set.
     """
     if isinstance(settings, origins.SqlSource):
@@ -26,12 +29,33 @@ def open_source(name: str, settings: origins.Source, policy: Policy, connections
 
         url = expand(settings.url, f"source '{name}'") if settings.url else connection_url(settings.connection or "", connections)
         return open_database(name, url, settings, folder=policy.file.parent)
-    folder = Path(expand(settings.path, f"source '{name}'"))
+    if isinstance(settings, origins.FhirSource) and settings.url is not None:
+        from anonymize.sources.fhir.server import FhirServer
+
+        return FhirServer(
+            name,
+            settings.model_copy(update={"auth": _expanded(settings.auth, name)}),
+            url=expand(settings.url, f"source '{name}'"),
+            mapping=expand(settings.mapping, f"source '{name}'"),
+            policy_folder=policy.file.parent,
+            room=room / name if room else None,
+            tables=[spec.from_ or table for table, spec in policy.tables.items() if policy.source_of(table)[0] == name],
+            connections=connections,
+            ca=policy.path(settings.ca) if settings.ca else None,
+        )
+    folder = Path(expand(settings.path or "", f"source '{name}'"))
     folder = folder if folder.is_absolute() else policy.path(str(folder))
     if isinstance(settings, origins.FhirSource):
         from anonymize.sources.fhir.folder import FhirFolder
 
-        return FhirFolder(name, folder, mapping=expand(settings.mapping, f"source '{name}'"), policy_folder=policy.file.parent)
+        mapping, lenient = expand(settings.mapping, f"source '{name}'"), settings.absent == "empty"
+        return FhirFolder(name, folder, mapping=mapping, policy_folder=policy.file.parent, room=room / name if room else None, lenient=lenient)
     from anonymize.sources.files import FileFolder
 
     return FileFolder(name, folder, settings)
+
+
+def _expanded(auth: origins.FhirAuth | None, name: str) -> origins.FhirAuth | None:
+    """With what the environment says in the place of `${NAME}`."""
+    given = {word: getattr(auth, word) for word in ("client", "kid", "scope", "token_url")} if auth else {}
+    return auth.model_copy(update={word: expand(text, f"source '{name}'") for word, text in given.items() if text}) if auth else None

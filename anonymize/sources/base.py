@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -46,6 +46,15 @@ class Source(Protocol):
         types: what columns are to be read as where not what `schema` says; a record whose value does not convert is Malformed with
         reason `not-<type>` and its column.
         """
+        ...
+
+
+@runtime_checkable
+class TellsMore(Protocol):
+    """A source that has more to tell of a table than its records."""
+
+    def told(self, table: str) -> dict[str, Any]:
+        """Of a table that was read to its end: counts, and names of paths; never a value."""
         ...
 
 

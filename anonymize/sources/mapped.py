@@ -25,6 +25,9 @@ BATCH_BYTES = 16 << 20
 class MappedSource(ABC):
     """The tables that a mapping makes of a source's records. `__row` is the number of the record, from 1, among those of its kind."""
 
+    lenient = False
+    """Whether a table whose kind of record is not there is an empty table, and no mistake."""
+
     def __init__(self, name: str, mapping: dict[str, Mapped]) -> None:
         self.name, self.mapping = name, mapping
 
@@ -78,7 +81,7 @@ class MappedSource(ABC):
         if table not in self.mapping:
             raise SourceError(f"source '{self.name}': the mapping has no table '{table}'.{nearest(table, list(self.mapping))}")
         mapped, kinds = self.mapping[table], sorted(self.kinds())
-        if mapped.kind not in kinds:
+        if mapped.kind not in kinds and not self.lenient:
             raise NoSuchTable(f"source '{self.name}': it has no {mapped.kind} records for table '{table}'.{nearest(mapped.kind, kinds)}")
         return mapped
 

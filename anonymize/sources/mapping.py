@@ -28,6 +28,8 @@ from anonymize.transform.markup.encoded import Base64Layer, decode
 _STEP = re.compile(r"^([A-Za-z_][A-Za-z0-9_]*)(?:\[([^\]]+)\])?$")
 #: The words for a record as a whole: a kind of it, and where a path begins that does not begin at the row.
 WHOLE = {"record", "resource"}
+#: The path of the element itself that a row is made of.
+THIS = "$this"
 TAKES = ("first", "all", "reference", "base64", "attachment", *codings.TAKES)
 TYPES = {
     "string": pa.string(),
@@ -85,7 +87,7 @@ class Column:
     def nodes(self, element: Any, record: dict[str, Any]) -> list[Any]:
         """What stands at the end of the first path that leads anywhere."""
         for path in (self.path, *self.others):
-            found = walk([record], path[1:]) if path[0].field in WHOLE else walk([element], path)
+            found = walk([record], path[1:]) if path and path[0].field in WHOLE else walk([element], path)
             if found:
                 return found
         return []
@@ -193,7 +195,7 @@ def _column(where: str, entry: Any) -> Column:
         raise SourceError(f"{where}: 'of' belongs to 'take: reference'")
     paths = [_path(where, str(one)) for one in written]
     for path in paths:
-        if path[0].field in WHOLE and len(path) == 1:
+        if len(path) == 1 and path[0].field in WHOLE:
             raise SourceError(f"{where}: '{path[0].field}' is where a path begins: {path[0].field}.id")
     return Column(paths[0], take, TYPES[type_name], tuple(paths[1:]), str(spec["of"]) if "of" in spec else None)
 
@@ -206,6 +208,8 @@ def _known_words(where: str, spec: dict[Any, Any], known: tuple[str, ...]) -> No
 
 def _path(where: str, text: str) -> Path_:
     steps = []
+    if text == THIS:
+        return ()
     # A dot inside of brackets belongs to the condition, not to the path.
     for part in re.split(r"\.(?![^\[]*\])", text):
         match = _STEP.match(part)

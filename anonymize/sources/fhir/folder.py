@@ -37,10 +37,14 @@ class FhirFolder(MappedSource):
     run's private folder; without one it is read anew for each table.
     """
 
-    def __init__(self, name: str, path: Path, *, mapping: str, policy_folder: Path, room: Path | None = None) -> None:
+    def __init__(self, name: str, path: Path, *, mapping: str, policy_folder: Path, room: Path | None = None, lenient: bool = False) -> None:
         if not path.exists():
             raise SourceError(f"source '{name}': there is no folder {path}")
         super().__init__(name, read_mapping(mapping, policy_folder))
+        self.lenient = lenient
+        self._open(path, room)
+
+    def _open(self, path: Path, room: Path | None) -> None:
         self.path, self.room = path, room
         self._references = References(self._resources)
         self._counts: dict[str, dict[str, Any]] = {}
