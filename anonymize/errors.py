@@ -95,6 +95,12 @@ class StepFailed(AnonymizeError):
     exit_code = 10
 
 
+class RulesRefused(AnonymizeError):
+    """Rules of another anonymizer that cannot be honoured; each is told by name before."""
+
+    exit_code = 12
+
+
 @contextmanager
 def without_values(where: str, *, besides: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Re-raise what a library raises as StepFailed(where, type) without its message or its chain, for both can hold a value.

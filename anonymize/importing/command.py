@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from anonymize.errors import RulesRefused
+
 FILE = click.Path(path_type=Path)
 
 
@@ -36,11 +38,17 @@ def show_command(name: str) -> None:
 @click.argument("name")
 @click.argument("to", metavar="[FILE]", type=FILE, required=False)
 @click.option("--whole", is_flag=True, help="A full copy, and not a small policy on top of the ready-made one.")
-def copy_command(name: str, to: Path | None, whole: bool) -> None:
-    """Write a site's own policy from the ready-made one of NAME. Nothing is ever overwritten."""
+@click.option("--fit", is_flag=True, help="Look at the sources, and take away by name what they do not have.")
+def copy_command(name: str, to: Path | None, whole: bool, fit: bool) -> None:
+    """Write a site's own policy from the ready-made one of NAME. Nothing is ever overwritten.
+
+    A known schema names more than any one site fills: with --fit the tables and columns that are not there are taken away.
+    """
+    from anonymize.importing.fitting import missing
     from anonymize.policy.ready import copied
 
-    click.echo(copied(name, to or Path(f"{name}.yaml"), whole=whole))
+    file = to or Path(f"{name}.yaml")
+    click.echo(copied(name, file, whole=whole, fit=missing if fit else None))
 
 
 @click.group("policy")
@@ -87,3 +95,35 @@ def from_sheet_command(sheet: Path, policy_file: Path, out: Path) -> None:
     if out.resolve().parent != policy_file.resolve().parent:
         click.echo(f"the policy's relative paths are now relative to {out.resolve().parent}: look at them")
     click.echo(f"{len(reviewed.changes):,} changes; wrote {out}. Then: anonymize check {out}")
+
+
+@policy_command.command("import")
+@click.argument("file", metavar="FILE", type=FILE)
+@click.option("--kind", type=click.Choice(["fhir-rules", "fhir-pseudonymizer"]), help="What FILE is; default: by its contents.")
+@click.option("--out", metavar="POLICY", type=FILE, required=True, help="The new policy; never an existing file.")
+@click.option("--on", metavar="NAME|POLICY", help="A policy that decides on columns that no rule is about; default: they stay closed.")
+@click.option("--fit", is_flag=True, help="Look at the sources, and leave out the tables and columns that they do not have.")
+@click.option("--allow-refused", is_flag=True, help="Write the policy although rules were refused; their columns stay closed.")
+def import_command(file: Path, kind: str | None, out: Path, on: str | None, fit: bool, allow_refused: bool) -> None:
+    """Make a policy of another FHIR anonymizer's rules: each is honoured, or refused by name.
+
+    FILE: the configuration of Microsoft's Tools for Health Data Anonymization (JSON), or of fhir-pseudonymizer (YAML).
+    """
+    from anonymize.importing.fhir_rules import import_rules
+    from anonymize.importing.fitting import missing
+    from anonymize.policy.ready import checked_text, slug, write_new
+
+    found = import_rules(file, dataset=slug(out.stem), kind=kind, on=on)
+    click.echo(found.report())
+    if found.refused and not allow_refused:
+        raise RulesRefused(
+            f"{len(found.refused):,} rules refused, and nothing is written. Mend them, or say --allow-refused: their columns stay closed"
+        )
+    policy = checked_text(out, found.text)
+    if fit:
+        absent = missing(policy)
+        found.values["tables"] = absent.taken_from(found.values["tables"])
+        checked_text(out, found.text)
+        click.echo(f"not at the source, so left out: {absent}")
+    write_new(out, found.text)
+    click.echo(f"wrote {out}. Read every line, then: anonymize check {out}")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 from anonymize.errors import AnonymizeError
-from anonymize.policy.loader import load
+from anonymize.policy.loader import checked, load
 from anonymize.policy.model import Policy
 from anonymize.policy.nearest import nearest
-from anonymize.policy.overlay import ready_file, ready_names
+from anonymize.policy.overlay import ready_file, ready_names, resolve
 from anonymize.policy.reasons import head
-from anonymize.policy.writing import flow
+from anonymize.policy.writing import flow, written
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -43,17 +45,39 @@ def shown(name: str) -> str:
     return load(_file(name)).whole
 
 
-def copied(name: str, to: Path, *, whole: bool = False) -> str:
+class Absent(Protocol):
+    """What a site's sources do not have of a policy."""
+
+    def overlay(self) -> Iterator[str]:
+        """The lines of a policy on top that takes it away."""
+
+    def taken_from(self, tables: dict[str, Any]) -> dict[str, Any]:
+        """A policy's tables without it."""
+
+
+def copied(name: str, to: Path, *, whole: bool = False, fit: Callable[[Policy], Absent] | None = None) -> str:
     """Write a site's own policy: one that extends the ready-made one, or with `whole` a full copy. Returns what is to be done next.
 
-    Raises AnonymizeError where the file is there already, or cannot be written.
+    fit: finds what the sources do not have; it is taken away by name. Raises AnonymizeError where the file is there already, or cannot be
+    written.
     """
     policy = _policy(name)
     text = policy.whole if whole else _on_top(name, policy, to)
+    fitted = ""
+    if fit is not None:
+        absent = fit(checked_text(to, text))
+        fitted = f", fitted to its sources: {absent}"
+        if whole:
+            document = resolve(to, text)
+            document.values["tables"] = absent.taken_from(document.values["tables"])
+            text = written(document.values, document.reasons, head(text))
+        else:
+            text += "".join(f"{line}\n" for line in absent.overlay())
+        checked_text(to, text)
     write_new(to, text)
     wanted = sorted(set(_VARIABLE.findall(policy.whole)))
     asks = f"Set {', '.join(wanted)} in the environment, or write your own sources and store. " if wanted else ""
-    return f"wrote {to}. {asks}Then: anonymize check {to}"
+    return f"wrote {to}{fitted}. {asks}Then: anonymize check {to}"
 
 
 def write_new(to: Path, text: str) -> None:
@@ -67,6 +91,11 @@ def write_new(to: Path, text: str) -> None:
         raise AnonymizeError(f"{to} cannot be written: {error.strerror or 'input/output error'}") from None
 
 
+def checked_text(to: Path, text: str) -> Policy:
+    """The policy that a text would be in a file. Raises PolicyError like loading it."""
+    return checked(resolve(to, text))
+
+
 def _on_top(name: str, policy: Policy, to: Path) -> str:
     """The smallest file that takes a ready-made policy for a site's own."""
     sources = {source: settings.model_dump(mode="json", by_alias=True, exclude_unset=True) for source, settings in policy.sources.items()}
@@ -75,7 +104,7 @@ def _on_top(name: str, policy: Policy, to: Path) -> str:
         "# What stands here wins over what it says; docs/policy.md tells how. The whole as it is now:",
         f"#     anonymize policies show {to}",
         f"extends: {name}",
-        f"dataset: {_slug(to.stem)}",
+        f"dataset: {slug(to.stem)}",
         "# As they stand in it; to change one, take the sign away and write your own:",
         f"# sources: {flow(sources)}",
         f"# privacy: {flow({'k': policy.privacy.k, 'suppression': policy.privacy.suppression})}",
@@ -113,5 +142,6 @@ def _purpose(policy: Policy) -> str:
     return sentence[0] if sentence else paragraph or policy.description
 
 
-def _slug(stem: str) -> str:
+def slug(stem: str) -> str:
+    """A file's name as a dataset may be called."""
     return re.sub(r"[^a-z0-9_-]+", "-", stem.lower()).strip("-_")[:63] or "dataset"

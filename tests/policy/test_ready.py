@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from anonymize.check import check
 from anonymize.cli import cli
 from anonymize.errors import AnonymizeError
 from anonymize.policy import overlay, ready
@@ -113,6 +114,23 @@ def test_list_show_and_copy(shelf: Path, tmp_path: Path, monkeypatch: pytest.Mon
     text = re.sub(r"(?m)^# (sources|privacy|release)", r"\1", (tmp_path / "My Hospital.yaml").read_text())
     (tmp_path / "opened.yaml").write_text(text)
     assert load(tmp_path / "opened.yaml").model_dump(exclude={"extends"}) == site.model_dump(exclude={"extends"})
+
+
+def test_a_copy_is_fitted_to_what_the_site_has(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "patient.csv").write_text("id,born\n1,1950-01-01\n")
+    monkeypatch.setenv("SMALL_FOLDER", str(data))
+    monkeypatch.setenv("SMALL_STORE", str(tmp_path / "store"))
+    for whole in ([], ["--whole"]):
+        file = tmp_path / f"site{len(whole)}.yaml"
+        told = CliRunner().invoke(cli, ["policies", "copy", "small", str(file), "--fit", *whole])
+        assert "fitted to its sources: no table lab; patient without name" in told.output, told.output
+        policy = load(file)
+        assert {table: list(spec.columns) for table, spec in policy.tables.items()} == {"patient": ["id", "born"]}
+        assert check(policy).problems == []
+    assert "name: null   # nothing at the source fills it" in (tmp_path / "site0.yaml").read_text()
+    assert shelf.is_dir()
 
 
 def test_a_name_that_is_none_is_told_with_the_nearest(shelf: Path) -> None:
