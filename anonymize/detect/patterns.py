@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 from anonymize.detect.base import Finding
 from anonymize.detect.checksums import CHECKS
+from anonymize.detect.sieve import Sieve
 from anonymize.detect.word_checks import WORD_CHECKS
 from anonymize.policy.model import Kind
 
@@ -71,15 +72,19 @@ def patterns() -> tuple[Pattern, ...]:
 
 def find_patterns(text: str) -> list[Finding]:
     """What the rules describe. Where a rule has a group `phi` (or `phi2`, `phi3` of another branch), that group is the finding."""
-    lacks = {need for need, sign in _NEEDS.items() if sign.search(text) is None}
+    rules = patterns()
     return [
         Finding(pattern.kind, start, end, pattern.score, "patterns", pattern.name)
-        for pattern in patterns()
-        if pattern.needs not in lacks
-        for match in pattern.regex.finditer(text)
+        for number, match in _sieve().matches(text)
+        for pattern in [rules[number]]
         for start, end in [_span(match)]
         if start < end and _holds(pattern, text, start, end)
     ]
+
+
+@cache
+def _sieve() -> Sieve:
+    return Sieve([pattern.regex for pattern in patterns()])
 
 
 def _compiled(entry: dict[str, Any]) -> Pattern:
