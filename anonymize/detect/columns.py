@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -24,6 +24,7 @@ class Guess:
     reason: str
 
 
+@lru_cache(maxsize=2_000)
 def guess(column: str) -> Guess | None:
     """What a column's name says; None where it says nothing."""
     tokens = set(_tokens(column))

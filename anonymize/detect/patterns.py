@@ -31,22 +31,6 @@ _MACROS = {
 }
 
 
-#: The signs without which a rule finds nothing.
-_NEEDS = {
-    "at": regex.compile("@"),
-    "bar": regex.compile(r"[|/\t]"),
-    "caret": regex.compile(r"\^"),
-    "colon": regex.compile(r"[:=|]| - "),
-    "comma": regex.compile(","),
-    "degree": regex.compile(r"(?i)\b(?:m\.?d|r\.?n|d\.?o|np|pa|pa-c|crna|lpn|pharmd|lcsw)\b"),
-    "digit": regex.compile(r"\d"),
-    "dot": regex.compile(r"(?i)\bdot\b"),
-    "month": regex.compile(r"(?i)jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"),
-    "point": regex.compile(r"\w\.\w|//"),
-    "quote": regex.compile(r"[\"'“‘(]"),
-}
-
-
 @dataclass(frozen=True)
 class Pattern:
     """One rule: its name, what it finds, how sure it is, its expression, and what must or must not stand around it."""
@@ -59,7 +43,6 @@ class Pattern:
     not_before: regex.Pattern[str] | None = None
     not_after: regex.Pattern[str] | None = None
     check: Callable[[str], bool] | None = None
-    needs: str = ""
 
 
 @cache
@@ -104,7 +87,6 @@ def _compiled(entry: dict[str, Any]) -> Pattern:
         expression("not-before", r"[^\n]*\Z"),
         expression("not-after"),
         (CHECKS | WORD_CHECKS)[entry["check"]] if "check" in entry else None,
-        entry.get("needs", ""),
     )
 
 
