@@ -11,9 +11,10 @@ from __future__ import annotations
 import gzip
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
+from typing import Any
 
 import regex
 
@@ -40,7 +41,7 @@ NEAR, RUN = 3, 4
 class _Word:
     """What is known of a word wherever it stands."""
 
-    __slots__ = ("alone", "beside", "candidate", "capital", "known", "lists", "shape", "text")
+    __slots__ = ("alone", "candidate", "capital", "known", "lists", "shape", "text")
 
     def __init__(self, word: str) -> None:
         lower = word.lower().replace("’", "'").removesuffix("'s")
@@ -74,7 +75,6 @@ class _Word:
             self.alone.append(f"word={self.text}{case}")
         if word.isalpha():
             self.alone += [f"end={word[-size:].lower()}{case}" for size in (2, 3) if len(word) > size + 1]
-        self.beside = [f"shape={self.shape[:4]}", f"lists={self.lists}"]
 
 
 @lru_cache(maxsize=50_000)
@@ -112,45 +112,91 @@ class Weighed:
 
     def features(self, index: int) -> list[str]:
         """The names of what speaks for or against a word."""
+        return [name for names, *about in self._evidence(index) for name in names(*about)]
+
+    def hits(self, index: int) -> list[tuple[float, ...]]:
+        """The weights of those features that have one."""
+        return [hit for evidence in self._evidence(index) for hit in _hits(*evidence)]
+
+    def _evidence(self, index: int) -> Iterator[tuple[Any, ...]]:
+        """What is looked at, as a function that names features and what it is given: the same evidence comes again and again."""
         words, gaps, word = self.words, self.gaps, self.words[index]
-        before, after, count = gaps[index], gaps[index + 1], len(words)
-        found = [*word.alone, f"<{before}", f">{after}", f"<{before}>{after}"]
-        found += [f"vote={vote}" for vote in self.votes[index]] or ["vote=none"]
+        before, after, shape = gaps[index], gaps[index + 1], word.shape[:3]
+        yield _alone, word
+        yield _between, before, after
+        for vote in self.votes[index] or ("none",):
+            yield _voted, vote
         for step in (-1, 1):
-            near, line = index, True
+            near = index
             for distance in range(1, NEAR + 1):
-                line = line and gaps[near if step < 0 else near + 1] != "NL"
+                line = gaps[near if step < 0 else near + 1] != "NL"
                 near += step
-                if not line or not 0 <= near < count:
-                    found.append(f"{step * distance}none")
+                if not line or not 0 <= near < len(words):
+                    yield _named, f"{step * distance}none"
                     break
                 other = words[near]
-                if other.text:
-                    found.append(f"{step * distance}={other.text}")
-                    if distance == 1:
-                        found.append(f"{step}={other.text}|{word.shape[:3]}")
-                if distance < NEAR:
-                    found += [f"{step * distance}{feature}" for feature in other.beside]
-                    if self.kinds[near]:
-                        found.append(f"{step * distance}kind={self.kinds[near]}")
                 if distance == 1:
-                    found.append(f"{step}pair={word.shape[:3]}|{other.shape[:2]}{before if step < 0 else after}")
+                    gap = before if step < 0 else after
+                    yield _next, step, other.text, other.shape[:4], other.lists, shape, self.kinds[near], gap
+                elif distance < NEAR:
+                    yield _near, step * distance, other.text, other.shape[:4], other.lists, self.kinds[near]
+                elif other.text:
+                    yield _named, f"{step * distance}={other.text}"
         if word.capital:
-            self._run(index, found)
-        return found
+            yield from self._run(index)
 
-    def _run(self, index: int, found: list[str]) -> None:
+    def _run(self, index: int) -> Iterator[tuple[Any, ...]]:
         """The capitalized words around a word, and what stands before the first of them."""
         words, last, first = self.words, index, index
         while last + 1 < len(words) and last - index < RUN and self.plain[last + 1] and words[last + 1].capital:
             last += 1
-            found.append(f"ahead={words[last].text}")
+            yield _named, f"ahead={words[last].text}"
         while first > 0 and index - first < RUN and self.plain[first] and words[first - 1].capital:
             first -= 1
-            found.append(f"behind={words[first].text}")
-        found += [f"run+{last - index}", f"run-{index - first}", f"run={min(last - first, RUN)}", f"begins={self.gaps[first]}"]
+            yield _named, f"behind={words[first].text}"
+        yield _in_run, last - index, index - first, self.gaps[first]
         if first:
-            found.append(f"led={words[first - 1].text}{self.gaps[first]}")
+            yield _named, f"led={words[first - 1].text}{self.gaps[first]}"
+
+
+def _named(name: str) -> list[str]:
+    return [name]
+
+
+def _alone(word: _Word) -> list[str]:
+    return word.alone
+
+
+def _between(before: str, after: str) -> list[str]:
+    return [f"<{before}", f">{after}", f"<{before}>{after}"]
+
+
+def _voted(vote: str) -> list[str]:
+    return [f"vote={vote}"]
+
+
+def _near(place: int, text: str, shape: str, lists: str, kind: str) -> list[str]:
+    """Of a word that stands so many words behind, or before where that is negative."""
+    known = [f"{place}={text}"] if text else []
+    return [*known, f"{place}shape={shape}", f"{place}lists={lists}", *([f"{place}kind={kind}"] if kind else [])]
+
+
+def _next(place: int, text: str, shape: str, lists: str, beside: str, kind: str, gap: str) -> list[str]:
+    """Of the word right before or behind one of the shape `beside`."""
+    found = _near(place, text, shape, lists, kind)
+    if text:
+        found.insert(1, f"{place}={text}|{beside}")
+    return [*found, f"{place}pair={beside}|{shape[:2]}{gap}"]
+
+
+def _in_run(ahead: int, behind: int, begins: str) -> list[str]:
+    return [f"run+{ahead}", f"run-{behind}", f"run={min(ahead + behind, RUN)}", f"begins={begins}"]
+
+
+@lru_cache(maxsize=50_000)
+def _hits(names: Callable[..., list[str]], *about: Any) -> tuple[tuple[float, ...], ...]:
+    weights = _weights()
+    return tuple(hit for name in names(*about) if (hit := weights.get(name)) is not None)
 
 
 def find_in_context(texts: Sequence[str], found: Sequence[Sequence[Finding]]) -> list[list[Finding]]:
@@ -159,10 +205,9 @@ def find_in_context(texts: Sequence[str], found: Sequence[Sequence[Finding]]) ->
 
 
 def _weigh(text: str, votes: Sequence[Finding]) -> Iterator[Finding]:
-    weighed, weights = Weighed(text, votes), _weights()
+    weighed = Weighed(text, votes)
     for index in weighed.candidates():
-        features = weighed.features(index)
-        hits = [hit for feature in features if (hit := weights.get(feature)) is not None]
+        hits = weighed.hits(index)
         likely = 1 / (1 + math.exp(-max(-30.0, min(30.0, sum(hit[0] for hit in hits)))))
         start, end = weighed.tokens[index]
         if likely >= FOUND:

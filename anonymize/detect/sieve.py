@@ -239,7 +239,7 @@ def _item_begins(item: Any, folds: bool) -> set[_Begin]:
         return {_NOTHING}
     if kind in (sre.LITERAL, sre.IN):
         signs = _signs([item] if kind is sre.LITERAL else value)
-        known = signs and len(signs) <= _WIDEST and not (folds and any(map(_odd, signs)))
+        known = signs and len(signs) <= _WIDEST and not (folds and any(map(odd, signs)))
         return {(sign, folds and sign.isalpha(), False, False) for sign in signs} if known else {_ANYTHING}
     if kind is sre.SUBPATTERN:
         return _begins(value[3], _folds(value, folds))
@@ -259,7 +259,7 @@ def _item_begins(item: Any, folds: bool) -> set[_Begin]:
 _REPEATS = (sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT)
 
 
-def _odd(sign: str) -> bool:
+def odd(sign: str) -> bool:
     """Whether other signs than its capital may mean the same where case does not count; those of Western Europe's letters do not."""
     return not sign.isascii() and sign.lower() != sign.upper() and not "à" <= sign.lower() <= "ÿ"
 
