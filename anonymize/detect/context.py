@@ -14,6 +14,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
+from string import ascii_lowercase, ascii_uppercase, digits
 from typing import Any
 
 import regex
@@ -29,6 +30,7 @@ FOUND, REFUTED = 0.4, 0.15
 KINDS = (Kind.NAME, Kind.FACILITY, Kind.ORGANIZATION, Kind.ADDRESS, Kind.DATE, Kind.ID)
 TOKEN = regex.compile(r"\p{N}+(?:[/.:]\p{N}+)+(?![\p{L}\p{M}])|[\p{L}\p{M}\p{N}]+(?:['’\-][\p{L}\p{M}\p{N}]+)*")
 _RUNS = tuple((regex.compile(expression), sign) for expression, sign in ((r"\p{Ll}+", "a"), (r"\p{Lu}", "A"), (r"\p{N}", "0")))
+_SIGNS = str.maketrans(dict.fromkeys(ascii_lowercase, "a") | dict.fromkeys(ascii_uppercase, "A") | dict.fromkeys(digits, "0"))
 _LONG = regex.compile(r"A{4,}|0{5,}")
 _HOSPITAL = frozenset(lines("hospital-words"))
 _ABBREVIATIONS = frozenset(lines("abbreviations"))
@@ -60,8 +62,8 @@ class _Word:
             )
             if holds
         ] or (["derived"] if is_derived(lower) else ["unknown"])
-        shape = word
-        for run, sign in _RUNS:
+        shape = word.translate(_SIGNS) if word.isascii() else word
+        for run, sign in _RUNS[:1] if word.isascii() else _RUNS:
             shape = run.sub(sign, shape)
         self.capital = word[0].isupper()
         self.shape = _LONG.sub(lambda match: match.group()[0] * 5, shape)[:10]
@@ -96,19 +98,20 @@ class Weighed:
         self.words = [_word(text[start:end]) for start, end in self.tokens]
         ends = [end for _, end in self.tokens]
         starts = [start for start, _ in self.tokens]
-        self.gaps = ["NL", *(_sign(text[end:start]) for end, start in zip(ends, starts[1:], strict=False)), "NL"]
-        self.plain = [False, *(text[end:start] in (" ", " & ") for end, start in zip(ends, starts[1:], strict=False)), False]
-        self.votes: list[list[str]] = [[] for _ in self.tokens]
-        self.kinds: list[str] = ["" for _ in self.tokens]
+        between = [text[end:start] for end, start in zip(ends, starts[1:], strict=False)]
+        self.gaps = ["NL", *("_" if gap == " " else _sign(gap) for gap in between), "NL"]
+        self.plain = [False, *(gap in (" ", " & ") for gap in between), False]
+        self.votes: dict[int, list[str]] = {}
+        self.kinds: dict[int, str] = {}
         for vote in votes:
             name = f"{vote.detector}:{vote.reason if vote.detector == 'patterns' else round(vote.score, 1)}"
             for index in range(bisect_right(ends, vote.start), bisect_left(starts, vote.end)):
-                self.votes[index].append(name)
+                self.votes.setdefault(index, []).append(name)
                 self.kinds[index] = vote.kind.value
 
     def candidates(self) -> Iterator[int]:
         """The words that could be PHI: all but those of the language in small letters."""
-        return (index for index, word in enumerate(self.words) if word.candidate or self.votes[index])
+        return (index for index, word in enumerate(self.words) if word.candidate or index in self.votes)
 
     def features(self, index: int) -> list[str]:
         """The names of what speaks for or against a word."""
@@ -124,7 +127,7 @@ class Weighed:
         before, after, shape = gaps[index], gaps[index + 1], word.shape[:3]
         yield _alone, word
         yield _between, before, after
-        for vote in self.votes[index] or ("none",):
+        for vote in self.votes.get(index, ("none",)):
             yield _voted, vote
         for step in (-1, 1):
             near = index
@@ -137,9 +140,9 @@ class Weighed:
                 other = words[near]
                 if distance == 1:
                     gap = before if step < 0 else after
-                    yield _next, step, other.text, other.shape[:4], other.lists, shape, self.kinds[near], gap
+                    yield _next, step, other.text, other.shape[:4], other.lists, shape, self.kinds.get(near, ""), gap
                 elif distance < NEAR:
-                    yield _near, step * distance, other.text, other.shape[:4], other.lists, self.kinds[near]
+                    yield _near, step * distance, other.text, other.shape[:4], other.lists, self.kinds.get(near, "")
                 elif other.text:
                     yield _named, f"{step * distance}={other.text}"
         if word.capital:
@@ -213,7 +216,7 @@ def _weigh(text: str, votes: Sequence[Finding]) -> Iterator[Finding]:
         if likely >= FOUND:
             kind = max(range(len(KINDS)), key=lambda column: sum(hit[column + 1] for hit in hits))
             yield Finding(KINDS[kind], start, end, round(likely, 2), "context", "what stands around it speaks for it")
-        elif likely <= REFUTED and weighed.votes[index]:
+        elif likely <= REFUTED and index in weighed.votes:
             yield Finding(Kind.NAME, start, end, round(likely, 2), "context", "what stands around it speaks against it")
 
 

@@ -77,6 +77,7 @@ def suspicion(token: str) -> tuple[float, str]:
     return (0.5, "on lists of names alone, in small letters") if token.islower() and named and len(bare) > 3 else (0.0, "")
 
 
+@lru_cache(maxsize=50_000)
 def is_derived(word: str) -> bool:
     """Whether a word in small letters is made of a safe one by an ending or a beginning, or ends as words of the clinic: `nontender`."""
     if len(word) > 6 and _CLINICAL.fullmatch(word) is not None:
