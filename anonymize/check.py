@@ -19,7 +19,7 @@ from anonymize.policy.model import Method, Policy, Role, Rule
 from anonymize.policy.nearest import nearest
 from anonymize.safe_harbor import Coverage, coverage
 from anonymize.sources import Connections, Source, open_source
-from anonymize.sources.base import ROW, sampled
+from anonymize.sources.base import ROW, TellsOfFiles, sampled
 from anonymize.sources.mapped import MappedSource
 from anonymize.transform import accepts, dates, needs_subject
 from anonymize.transform.methods import ARROW_TYPES
@@ -41,10 +41,13 @@ class Report:
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     coverage: list[Coverage] = field(default_factory=list)
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Of tables that lie in files, what was found of these."""
 
     def counts(self) -> dict[str, Any]:
         """For a run's record: names of tables and columns, no value."""
-        return {"warnings": len(self.warnings), "left_out": self.left_out, "absent": self.absent, "looked_up": self.looked_up}
+        counts = {"warnings": len(self.warnings), "left_out": self.left_out, "absent": self.absent, "looked_up": self.looked_up}
+        return counts | ({"files": self.files} if self.files else {})
 
     def text(self) -> str:
         """For a person."""
@@ -53,6 +56,7 @@ class Report:
         lines += ["optional, and not at the source:", *(f"  {table}" for table in self.absent)] if self.absent else []
         lines += ["looked up in the subject's texts, and by the leak gate:"]
         lines += [f"  {table}: {', '.join(columns)}" for table, columns in sorted(self.looked_up.items()) if columns] or ["  nothing"]
+        lines += ["read as:", *(f"  {table}: {_of_files(told)}" for table, told in sorted(self.files.items()))] if self.files else []
         lines += ["Safe Harbor's 18 identifiers:", *(f"  {one}" for one in self.coverage)] if self.coverage else []
         for title, found in (("look at", self.warnings), ("cannot be honoured", self.problems)):
             lines += [f"{title}:", *(f"  {problem}" for problem in found)] if found else []
@@ -134,6 +138,7 @@ def _check_table(policy: Policy, table: str, source: Source, report: Report) -> 
             return
         report.problems.append(Problem(policy.where("tables", table), f"tables.{table}", str(error)))
         return
+    _check_files(policy, table, source, report)
     gone = [f"{table}.{column}" for column, rule in spec.columns.items() if rule.optional and column not in schema.names]
     report.absent += gone
     policy = policy.without(gone)
@@ -151,6 +156,27 @@ def _check_table(policy: Policy, table: str, source: Source, report: Report) -> 
         report.problems.append(Problem(policy.where(*path), ".".join(path), what))
     for path, what in _suspicions(policy, table):
         report.warnings.append(Problem(policy.where(*path), ".".join(path), what))
+
+
+def _check_files(policy: Policy, table: str, source: Source, report: Report) -> None:
+    """What the files of a table were found to be; each that cannot be read is for a person to look at, and the others are read."""
+    if not isinstance(source, TellsOfFiles):
+        return
+    at_source = policy.tables[table].from_ or table
+    report.files[table] = source.told(at_source)
+    for file, what in source.faults(at_source):
+        words = f"the file {file} stays out: {what}. How many records it holds is not known"
+        report.warnings.append(Problem(policy.where("tables", table), f"tables.{table}", words))
+
+
+def _of_files(told: dict[str, Any]) -> str:
+    """`3 files; encoding utf-8 (2), cp1252 (1); delimiter semicolon`."""
+    parts = [f"{told['files']:,} file{'' if told['files'] == 1 else 's'}"]
+    for word, found in told.items():
+        if isinstance(found, dict) and found:
+            one = len(found) == 1 and word != "broken"
+            parts.append(f"{word} " + ", ".join(name if one else f"{name} ({number:,})" for name, number in found.items()))
+    return "; ".join(parts)
 
 
 Found = Iterator[tuple[tuple[str, ...], str]]

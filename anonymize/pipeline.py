@@ -59,7 +59,7 @@ from anonymize.publish import review as reviewing
 from anonymize.run import Counts, Run, line, paced
 from anonymize.sampling import DRAWN, Draw
 from anonymize.sources import open_source
-from anonymize.sources.base import ROW, Malformed, TellsMore
+from anonymize.sources.base import ROW, Malformed, TellsMore, TellsOfFiles
 from anonymize.sources.quarantine import Quarantine
 from anonymize.taking_back import withheld
 from anonymize.transform import dates
@@ -137,8 +137,14 @@ def _extract(run: Run, table: str) -> Counts:
         stream = Table(table, wanted, lambda: _conforming(run, table, items, wanted, quarantine, out))
         written = run.engine.write(stream, run.folder("extract", table))
     quarantine.check_budget(written.rows, policy.checks.quarantine)
-    counts = {"rows": written.rows, "quarantined": quarantine.total, "reasons": dict(quarantine.reasons), "columns": columns}
-    counts |= source.told(at_source) if isinstance(source, TellsMore) else {}
+    told = source.told(at_source) if isinstance(source, TellsMore) else {}
+    files = told if isinstance(source, TellsOfFiles) else {}
+    quarantine.check_files(files.get("files", 0), policy.checks.quarantined_files)
+    counts: Counts = {"rows": written.rows, "quarantined": quarantine.total, "reasons": dict(quarantine.reasons), "columns": columns}
+    if files:
+        counts |= {"files": {**files, "broken": dict(quarantine.file_reasons)}, "quarantined_files": quarantine.files}
+    else:
+        counts |= told
     return counts | ({"withheld": out.rows, "withheld_subjects": len(out.subjects)} if out is not None else {})
 
 

@@ -44,6 +44,7 @@ def facts(run: Run) -> ReleaseFacts:
         ),
         held_back={
             "quarantined": sum(counts["quarantined"] for counts in run.record.tables("extract").values()),
+            **_whole_files(run),
             "suppressed": sum(counts["suppressed"] for counts in generalized.values()),
             **_withheld(run),
             "of no known subject": sum(counts["held_back"] for counts in generalized.values()),
@@ -51,6 +52,12 @@ def facts(run: Run) -> ReleaseFacts:
         if told
         else {},
     )
+
+
+def _whole_files(run: Run) -> dict[str, int]:
+    """The files that could not be read; how many records they hold is not known."""
+    number = sum(counts.get("quarantined_files", 0) for counts in run.record.tables("extract").values())
+    return {"quarantined files": number} if number else {}
 
 
 def before(policy: Policy) -> Before | None:

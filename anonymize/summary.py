@@ -32,6 +32,10 @@ def _counts(run: Run) -> list[str]:
         numbers = [came.get("rows"), came.get("quarantined"), left.get("suppressed"), left.get("held_back"), left.get("rows")]
         widths = (12, 13, 12, 11, 12)
         lines.append(f"{table:<20}" + "".join(f"{_number(n):>{w}}" for n, w in zip(numbers, widths, strict=True)))
+    for table, came in extracted.items():
+        broken = (came.get("files") or {}).get("broken")
+        if broken:
+            lines.append(f"{table}: whole files could not be read, and how many rows they hold is not known: {_told(broken)}")
     unreadable = {kind.removeprefix(UNREADABLE): number for kind, number in findings.most_common() if kind.startswith(UNREADABLE)}
     lines += ["", f"PHI found in free text: {_told({kind: n for kind, n in findings.most_common() if not kind.startswith(UNREADABLE)})}"]
     if unreadable:

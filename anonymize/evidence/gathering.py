@@ -213,6 +213,7 @@ def _held(policy: Policy, table: str, record: Record, not_named: tuple[str, ...]
         rows_in=extracted.get("rows", 0),
         quarantined=extracted.get("quarantined", 0),
         reasons=extracted.get("reasons", {}),
+        broken_files=(extracted.get("files") or {}).get("broken", {}),
         suppressed=generalized.get("suppressed", 0),
         no_subject=generalized.get("held_back", 0),
         not_named=not_named,

@@ -46,6 +46,8 @@ class TableHeld(Stated):
     quarantined: int = 0
     reasons: dict[str, int] = Field(default_factory=dict)
     """Of the quarantine: the rule that was broken, with its column -> rows."""
+    broken_files: dict[str, int] = Field(default_factory=dict)
+    """Whole files that could not be read, by reason: how many rows they hold is not known."""
     suppressed: int = 0
     """Rows of people in classes that are too small."""
     no_subject: int = 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from anonymize.evidence.comparing import Comparison
-from anonymize.evidence.model import Evidence, TableRisk
+from anonymize.evidence.model import Evidence, TableHeld, TableRisk
 from anonymize.evidence.wording import number, percent
 from anonymize.publish.manifest import Stated
 
@@ -93,6 +93,8 @@ def _held(e: Evidence) -> Iterator[Note]:
             reasons = ", ".join(f"{reason}: {number(count)}" for reason, count in held.reasons.items())
             words = f"{number(held.quarantined)} malformed {_rows(held.quarantined)} of {held.table} stayed in quarantine ({reasons})."
             yield Note(weight="look", words=words, section="held-back")
+        if held.broken_files:
+            yield Note(weight="look", words=_files_words(held), section="held-back")
         if held.rows_in and held.suppressed:
             share, most = held.suppressed / held.rows_in, e.privacy.suppression
             near = "look" if most and share >= NEAR * most else "good"
@@ -101,6 +103,13 @@ def _held(e: Evidence) -> Iterator[Note]:
         if held.unreadable:
             kinds = ", ".join(f"{kind} {number(count)}" for kind, count in held.unreadable.items())
             yield Note(weight="look", words=f"Files within texts of {held.table} could not be read, so did not leave: {kinds}.", section="text")
+
+
+def _files_words(held: TableHeld) -> str:
+    count = sum(held.broken_files.values())
+    reasons = ", ".join(f"{reason}: {number(one)}" for reason, one in held.broken_files.items())
+    files = f"{number(count)} whole {'file' if count == 1 else 'files'} of {held.table} could not be read ({reasons})"
+    return f"{files}. How many rows and people are missing with that is not known."
 
 
 def _rows(count: int) -> str:

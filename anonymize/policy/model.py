@@ -372,6 +372,8 @@ class Checks(Checked):
 
     quarantine: Number = Field(default=0.001, ge=0, le=1)
     """The largest share of a table's records that may be malformed before the run ends."""
+    quarantined_files: Number = Field(default=0.5, ge=0, le=1, alias="quarantined-files")
+    """The largest share of a table's files that may be unreadable before the run ends; a steward sees each that is."""
     null_rate_change: Number = Field(default=0.10, ge=0, le=1, alias="null-rate-change")
     """Largest change of a column's null rate since the last release."""
     row_change: Number = Field(default=0.50, ge=0, alias="row-change")

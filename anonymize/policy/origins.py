@@ -39,16 +39,82 @@ class SqlSource(Checked):
         return self
 
 
-class FileSource(Checked):
-    """A folder of files, one table a file or glob: a table's `from` is the file's name in `path` (`patients.csv`, `visits/*.parquet`), or
-    its stem."""
+class Field_(Checked):
+    """One field of a fixed-width file. start: its first character, from 1; width: in characters."""
 
-    type: Literal["csv", "parquet", "ndjson"]
+    name: str = Field(min_length=1)
+    start: Whole = Field(ge=1)
+    width: Whole = Field(ge=1)
+
+
+#: The kinds of files of tables; `files`: each by the end of its name.
+FILE_KINDS = ("csv", "tsv", "parquet", "json", "ndjson", "xlsx", "fixed", "files")
+_TEXT = ("csv", "tsv", "fixed", "files")
+_CELLS = ("csv", "tsv", "fixed", "xlsx", "files")
+#: The kinds that a setting belongs to; with another it would silently do nothing, so it is refused.
+_SETTING_OF = {
+    "delimiter": ("csv", "files"),
+    "quote": ("csv", "tsv", "files"),
+    "header": ("csv", "tsv"),
+    "encoding": _TEXT,
+    "missing": _CELLS,
+    "skip_rows": _CELLS,
+    "header_rows": ("xlsx", "files"),
+    "decimal": _CELLS,
+    "thousands": _CELLS,
+    "records": ("json", "files"),
+    "layout": ("fixed",),
+    "pad": ("fixed",),
+}
+
+
+class FileSource(Checked):
+    """Files of tables, one table a file or glob: a table's `from` is the file's name in `path` (`patients.csv`, `visits/*.parquet`), its stem,
+    or a folder of parts; of a workbook with several sheets `BOOK#SHEET`.
+
+    path: a folder, a file, a ZIP archive, or a prefix of an object store (`s3://bucket/prefix?region=…`); connection: the Airflow connection
+    whose key reads an S3 bucket (default: what the environment has).
+    """
+
+    type: Literal["csv", "tsv", "parquet", "json", "ndjson", "xlsx", "fixed", "files"]
     path: str
-    delimiter: str = ","
-    encoding: str = "utf-8"
+    connection: str | None = None
+    delimiter: str = Field(default="auto", pattern=r"^(auto|.)$")
+    """csv: one sign; `auto`: the one by which the first records have as many fields as the header."""
+    quote: str = Field(default='"', pattern=r"^.?$")
+    """csv, tsv: the sign around fields that hold a delimiter; empty: there is none."""
+    header: tuple[str, ...] = ()
+    """csv, tsv: the columns of files that have no header."""
+    encoding: str = "auto"
+    """Of text; `auto`: by the byte order mark, else by all bytes of each file."""
     missing: tuple[str, ...] = ("",)
-    """csv: the texts that stand for a missing value (`?`)."""
+    """The texts that stand for a missing value (`?`)."""
+    skip_rows: Whole = Field(default=0, ge=0, alias="skip-rows")
+    """Lines or rows above the header."""
+    header_rows: Whole = Field(default=1, ge=1, le=9, alias="header-rows")
+    """xlsx: rows that make the header, their words joined with `_`."""
+    decimal: Literal[".", ","] = "."
+    """The sign before a number's decimals."""
+    thousands: str = Field(default="", pattern=r"^[.,' \u00a0\u202f]?$")
+    """The sign between a number's thousands."""
+    records: str = ""
+    """json: where the list of records stands in the document (`data.items`); default: the document, or its first list of objects."""
+    layout: str | tuple[Field_, ...] | dict[str, str | tuple[Field_, ...]] = ()
+    """fixed: the fields, or a CSV of them (name, start, width); for several tables, a mapping of each `from` to its own."""
+    pad: bool = False
+    """fixed: whether blanks at the end of a line may be missing."""
+
+    @model_validator(mode="after")
+    def _settings_fit(self) -> FileSource:
+        for setting in sorted(self.model_fields_set & _SETTING_OF.keys()):
+            if self.type not in _SETTING_OF[setting]:
+                kinds = ", ".join(_SETTING_OF[setting])
+                raise ValueError(f"'{setting.replace('_', '-')}' says nothing of {self.type} files: it is a setting of {kinds}")
+        if self.type == "fixed" and not self.layout:
+            raise ValueError("fixed-width files need their 'layout', for example [{name: id, start: 1, width: 8}]")
+        if self.thousands == self.decimal:
+            raise ValueError("'thousands' and 'decimal' are one sign")
+        return self
 
 
 #: Where a secret is found: `env:NAME`, or the password of an Airflow connection.

@@ -119,6 +119,11 @@ def limits(facts: ReleaseFacts) -> list[str]:
     quarantined = facts.held_back.get("quarantined")
     if isinstance(quarantined, int) and quarantined:
         known.append(f"{quarantined:,} {'record' if quarantined == 1 else 'records'} could not be read at the source and left out.")
+    files = facts.held_back.get("quarantined files")
+    if isinstance(files, int) and files:
+        known.append(
+            f"{files:,} whole {'file' if files == 1 else 'files'} could not be read at the source; how many records are missing is not known."
+        )
     return known
 
 

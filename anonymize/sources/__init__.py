@@ -43,16 +43,20 @@ def open_source(
             connections=connections,
             ca=policy.path(settings.ca) if settings.ca else None,
         )
-    folder = Path(expand(settings.path or "", f"source '{name}'"))
+    where = expand(settings.path or "", f"source '{name}'")
+    if isinstance(settings, origins.FileSource):
+        from anonymize.sources.connections import connection_text
+        from anonymize.sources.files import FileFolder
+        from anonymize.sources.places import open_place
+
+        secret = connection_text(settings.connection, connections) if settings.connection else None
+        return FileFolder(name, open_place(name, where, policy.path, secret), settings, policy.file.parent)
+    folder = Path(where)
     folder = folder if folder.is_absolute() else policy.path(str(folder))
-    if isinstance(settings, origins.FhirSource):
-        from anonymize.sources.fhir.folder import FhirFolder
+    from anonymize.sources.fhir.folder import FhirFolder
 
-        mapping, lenient = expand(settings.mapping, f"source '{name}'"), settings.absent == "empty"
-        return FhirFolder(name, folder, mapping=mapping, policy_folder=policy.file.parent, room=room / name if room else None, lenient=lenient)
-    from anonymize.sources.files import FileFolder
-
-    return FileFolder(name, folder, settings)
+    mapping, lenient = expand(settings.mapping, f"source '{name}'"), settings.absent == "empty"
+    return FhirFolder(name, folder, mapping=mapping, policy_folder=policy.file.parent, room=room / name if room else None, lenient=lenient)
 
 
 def _expanded(auth: origins.FhirAuth | None, name: str) -> origins.FhirAuth | None:

@@ -18,13 +18,33 @@ publication."""
 class Malformed:
     """A record that the source could not read: its row number at the source and a reason code (`ragged-row`, `not-json`, `bad-encoding`).
 
-    raw: the record as it stands, for the quarantine in the private workspace and nowhere else.
+    raw: the record as it stands, for the quarantine in the private workspace and nowhere else. file: of a source of files, the one that it
+    stands in; a file's name can tell of whom it is, so it goes where `raw` goes.
     """
 
     row: int
     reason: str
     column: str = ""
     raw: str = field(default="", repr=False)
+    file: str = field(default="", repr=False)
+
+
+class BrokenFile(Malformed):
+    """A whole file that could not be read (`cut-off`, `other-header`, `no-permission`), or from some place on (`broke-off`): how many records
+    it holds is not known. `row` says nothing."""
+
+
+@runtime_checkable
+class TellsOfFiles(Protocol):
+    """A source of files, which says what it found of them."""
+
+    def told(self, table: str) -> dict[str, Any]:
+        """Counts alone, no names: `{"files": 3, "encoding": {"utf-8": 3}, "delimiter": {"semicolon": 3}, "broken": {"cut-off": 1}}`."""
+        ...
+
+    def faults(self, table: str) -> list[tuple[str, str]]:
+        """The files that cannot be read, each with what is wrong: for the person who checks, and for no record."""
+        ...
 
 
 class Source(Protocol):

@@ -26,15 +26,21 @@ def connection_url(connection: str, connections: Callable[[str], str] | None) ->
 
     Raises SourceError where there is none, or where it is neither a URI nor JSON; it never holds the password.
     """
-    variable = f"AIRFLOW_CONN_{connection.upper()}"
-    found = connections(connection) if connections else os.environ.get(variable)
-    if not found:
-        raise SourceError(f"no connection '{connection}': define it in Airflow, or set {variable}")
+    found = connection_text(connection, connections)
     try:
         url = _from_json(found) if found.lstrip().startswith("{") else _from_uri(found)
     except (ValueError, KeyError, TypeError, AttributeError, sa.exc.ArgumentError):
         raise SourceError(f"connection '{connection}' is neither a URI (postgres://user:password@host/database) nor Airflow's JSON") from None
     return url.render_as_string(hide_password=False)
+
+
+def connection_text(connection: str, connections: Callable[[str], str] | None) -> str:
+    """An Airflow connection as it is given: a URI or JSON. Raises SourceError where there is none."""
+    variable = f"AIRFLOW_CONN_{connection.upper()}"
+    found = connections(connection) if connections else os.environ.get(variable)
+    if not found:
+        raise SourceError(f"no connection '{connection}': define it in Airflow, or set {variable}")
+    return found
 
 
 def _from_json(text: str) -> sa.URL:

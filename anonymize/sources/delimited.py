@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TextIO
 
-from anonymize.errors import SourceError
 from anonymize.sources.base import Malformed
+from anonymize.sources.places import Unreadable
 
 #: Characters of one line or field: far over any note, and what a stray quote can swallow before it is found out.
 LIMIT = 64 << 20
@@ -51,21 +51,31 @@ class _Lines:
 class Delimited:
     """The records of one CSV text after its header, each with its size in characters.
 
-    header: the column names; one without a name is `column_<n>`. Raises SourceError where two columns have one name.
+    header: the column names; one without a name is `column_<n>`. quote: the sign around fields that hold a delimiter, empty where none does.
+    names: the columns of a text without a header. skip: lines above the header. Raises Unreadable (`bad-header`) where the header is none or
+    names a column twice, (`empty`) where there is not even that.
     """
 
-    def __init__(self, where: str, text: TextIO, delimiter: str) -> None:
-        self._lines = _Lines(text)
+    def __init__(self, text: TextIO, delimiter: str, *, quote: str = '"', names: Sequence[str] = (), skip: int = 0) -> None:
+        for _ in range(skip):
+            text.readline(LIMIT)
+        self._lines, self._quote = _Lines(text), quote
         # Strict: what stands behind a closing quote, and a quote that is never closed, are mistakes. Read leniently, a stray quote would
         # join the records after it, another patient's among them, into one field.
-        self._reader = csv.reader(self._lines, delimiter=delimiter, strict=True)
-        self.header = _names(where, self._first(where))
+        if quote:
+            self._reader = csv.reader(self._lines, delimiter=delimiter, quotechar=quote, strict=True)
+        else:
+            self._reader = csv.reader(self._lines, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
+        self.header = list(names) or column_names(self._first())
 
-    def _first(self, where: str) -> list[str]:
+    def _first(self) -> list[str]:
         try:
-            return next(self._reader, [])
+            found = next(self._reader, [])
         except (csv.Error, _TooLarge):
-            raise SourceError(f"{where}: its first line is no header of a CSV file. Is 'delimiter' right?") from None
+            raise Unreadable("bad-header", "Its first line is no header of a CSV file. Is 'delimiter' right?") from None
+        if not found:
+            raise Unreadable("empty", "It has not even a header")
+        return found
 
     def __iter__(self) -> Iterator[tuple[list[str], int] | Malformed]:
         lines, reader, width, doubtful = self._lines, self._reader, len(self.header), False
@@ -87,7 +97,7 @@ class Delimited:
                     continue
                 raw = "".join(lines.record)
                 # Behind a broken record a line can be the rest of it: such a line closes a quote that it did not open.
-                if len(fields) != width or (doubtful and raw.count('"') % 2):
+                if len(fields) != width or (doubtful and self._quote and raw.count(self._quote) % 2):
                     yield Malformed(0, "bad-quoting" if doubtful else "ragged-row", raw=raw)
                 else:
                     doubtful = False
@@ -101,11 +111,12 @@ class Delimited:
             yield Malformed(0, "bad-quoting", raw=record[0])
 
 
-def _names(where: str, fields: list[str]) -> list[str]:
+def column_names(fields: Sequence[str]) -> list[str]:
+    """A header's names. Raises Unreadable (`bad-header`) where two columns have one name, or a name is no text."""
     names = [name.strip() or f"column_{number}" for number, name in enumerate(fields, 1)]
     if any("\udc80" <= sign <= "\udcff" for name in names for sign in name):
-        raise SourceError(f"{where}: its header is not in the encoding that the policy says. Set 'encoding' of the source")
+        raise Unreadable("bad-header", "Its header is not in the encoding that the policy says. Set 'encoding' of the source")
     twice = [name for name, number in Counter(names).items() if number > 1]
     if twice:
-        raise SourceError(f"{where}: its header names column '{twice[0]}' twice. Rename one at the source")
+        raise Unreadable("bad-header", f"Its header names column '{twice[0]}' twice. Rename one at the source")
     return names

@@ -28,11 +28,16 @@ class Written(float):
 def json_lines(file: Path) -> Iterator[tuple[dict[str, Any], int] | Malformed]:
     """Each line's object with the line's size in bytes; a Malformed (its row is counted by the caller) where a line is no object."""
     with open_bytes(file) as stream:
-        for raw in _lines(stream):
-            if raw is None:
-                yield Malformed(0, "too-large")
-            elif raw.strip():
-                yield _parsed(raw)
+        yield from json_lines_of(stream)
+
+
+def json_lines_of(stream: BinaryIO) -> Iterator[tuple[dict[str, Any], int] | Malformed]:
+    """As `json_lines`, of what a stream gives."""
+    for raw in _lines(stream):
+        if raw is None:
+            yield Malformed(0, "too-large")
+        elif raw.strip():
+            yield parsed(raw)
 
 
 def as_text(value: Any) -> str | None:
@@ -57,7 +62,8 @@ def _lines(stream: BinaryIO) -> Iterator[bytes | None]:
         yield None
 
 
-def _parsed(raw: bytes) -> tuple[dict[str, Any], int] | Malformed:
+def parsed(raw: bytes) -> tuple[dict[str, Any], int] | Malformed:
+    """The object that some bytes are, with their number; a Malformed where they are none."""
     try:
         # NaN is no JSON, but Python and pandas write it for what is missing.
         value = json.loads(raw, parse_float=Written, parse_constant=lambda _: None)

@@ -43,10 +43,15 @@ def open_text(file: Path, encoding: str) -> TextIO:
 
     Raises SourceError where there is no such encoding.
     """
+    return as_text_stream(open_bytes(file), encoding)
+
+
+def as_text_stream(stream: BinaryIO, encoding: str) -> TextIO:
+    """As `open_text`, of a stream of bytes."""
     try:
         name = codecs.lookup(encoding).name
     except LookupError:
-        raise SourceError(f"there is no encoding '{encoding}'. Usual ones: utf-8, cp1252, iso-8859-1, utf-16") from None
+        raise SourceError(f"there is no encoding '{encoding}'. Usual ones: auto, utf-8, cp1252, iso-8859-1, utf-16") from None
     # A byte order mark is no part of the first column's name.
     name = "utf-8-sig" if name == "utf-8" else name
-    return io.TextIOWrapper(open_bytes(file), encoding=name, errors="surrogateescape", newline="")
+    return io.TextIOWrapper(stream, encoding=name, errors="surrogateescape", newline="")

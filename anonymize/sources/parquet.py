@@ -4,33 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from anonymize.errors import SourceError
-from anonymize.sources.opening import file_faults
 
-
-def parquet_schema(where: str, files: Sequence[Path]) -> pa.Schema:
-    """The columns of a table's files, as `house_type` reads them. Raises SourceError where the files do not agree."""
-    first: pa.Schema | None = None
-    for file in files:
-        with file_faults(where, file):
-            found = _house_schema(pq.read_schema(file))
-        if first is None:
-            first = found
-            continue
-        different = sorted({field.name for field in set(first) ^ set(found)})
-        if different:
-            raise SourceError(
-                f"{where}: its files are not of one table: column '{different[0]}' is not the same in {files[0].name} and {file.name}. "
-                "Name the files that belong together by a glob"
-            )
-    assert first is not None  # for the type checker: a table has at least one file
-    return first
+def house_schema(schema: pa.Schema) -> pa.Schema:
+    """The columns of a file, as `house_type` reads them."""
+    fields = [(field.name, house_type(field.type)) for field in schema]
+    return pa.schema([(name, type) for name, type in fields if type is not None])
 
 
 def house_type(type: pa.DataType) -> pa.DataType | None:
@@ -52,7 +35,7 @@ def house_type(type: pa.DataType) -> pa.DataType | None:
     return pa.date32() if pa.types.is_date(type) else pa.string()
 
 
-def parquet_batches(file: Path, columns: Sequence[str], schema: pa.Schema, *, rows: int, size: int) -> Iterator[pa.RecordBatch]:
+def parquet_batches(file: BinaryIO, columns: Sequence[str], schema: pa.Schema, *, rows: int, size: int) -> Iterator[pa.RecordBatch]:
     """The columns of one file in the house's types, in batches of at most `rows` rows and about `size` bytes."""
     opened = pq.ParquetFile(file)
     number = _rows_a_batch(opened.metadata, columns, rows, size)
@@ -70,11 +53,6 @@ def _rows_a_batch(metadata: pq.FileMetaData, columns: Sequence[str], rows: int, 
         total = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in wanted)
         largest = max(largest, total / max(group.num_rows, 1))
     return max(1, min(rows, int(size / largest)))
-
-
-def _house_schema(schema: pa.Schema) -> pa.Schema:
-    fields = [(field.name, house_type(field.type)) for field in schema]
-    return pa.schema([(name, type) for name, type in fields if type is not None])
 
 
 def _read_as(column: pa.Array, type: pa.DataType) -> pa.Array:

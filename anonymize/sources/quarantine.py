@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from anonymize.errors import QuarantineBudgetExceeded
-from anonymize.sources.base import ROW, Malformed
+from anonymize.sources.base import ROW, BrokenFile, Malformed
 
-SCHEMA = pa.schema([("table", pa.string()), ("row", pa.int64()), ("reason", pa.string()), ("column", pa.string()), ("raw", pa.string())])
+SCHEMA = pa.schema([(name, pa.int64() if name == "row" else pa.string()) for name in ("table", "row", "reason", "column", "raw", "file")])
+"""A row a record; a whole file is a row with its `file` and without a `row`."""
 
 
 class Quarantine:
@@ -25,6 +26,7 @@ class Quarantine:
     def __init__(self, file: Path, table: str) -> None:
         self.file, self.table = file, table
         self.reasons: Counter[str] = Counter()
+        self.file_reasons: Counter[str] = Counter()
         self.first_rows: list[int] = []
         self._pending: list[Malformed] = []
         self._writer: pq.ParquetWriter | None = None
@@ -49,8 +51,17 @@ class Quarantine:
         """How many records are held."""
         return sum(self.reasons.values())
 
+    @property
+    def files(self) -> int:
+        """How many whole files are held."""
+        return self.file_reasons.total()
+
     def add(self, record: Malformed) -> None:
-        """Hold one record."""
+        """Hold one record, or a whole file: which is counted by itself, for how many records it holds is not known."""
+        if isinstance(record, BrokenFile):
+            self.file_reasons[record.reason] += 1
+            self._pending.append(record)
+            return
         self.reasons[record.reason + (f" ({record.column})" if record.column else "")] += 1
         if len(self.first_rows) < 3:
             self.first_rows.append(record.row)
@@ -75,10 +86,20 @@ class Quarantine:
                 f"checks.quarantine"
             )
 
+    def check_files(self, every: int, budget: float) -> None:
+        """Raises QuarantineBudgetExceeded where more than the budget's share of a table's files could not be read."""
+        if self.files > budget * every:
+            reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(self.file_reasons.items()))
+            raise QuarantineBudgetExceeded(
+                f"extract {self.table}: {self.files:,} of {every:,} files quarantined ({reasons}). Budget is {budget:.0%} of the files: the run "
+                f"ends. Mend the files, or raise checks.quarantined-files"
+            )
+
     def _flush(self) -> None:
         assert self._writer is not None  # for the type checker: only used between enter and exit
-        columns = [[self.table] * len(self._pending), *zip(*((r.row, r.reason, r.column, r.raw) for r in self._pending), strict=True)]
         if self._pending:
+            held = [(self.table, None if isinstance(r, BrokenFile) else r.row, r.reason, r.column, r.raw, r.file) for r in self._pending]
+            columns = list(zip(*held, strict=True))
             self._writer.write_batch(
                 pa.RecordBatch.from_arrays([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
             )

@@ -16,11 +16,12 @@ from anonymize.errors import QuarantineBudgetExceeded, SourceError
 from anonymize.policy.origins import FileSource
 from anonymize.sources.base import Malformed
 from anonymize.sources.files import FileFolder
+from anonymize.sources.places import open_place
 from anonymize.sources.quarantine import Quarantine
 
 
 def source(folder: Path, kind: str = "csv", **more: object) -> FileFolder:
-    return FileFolder("files", folder, FileSource.model_validate({"type": kind, "path": "x", **more}))
+    return FileFolder("files", open_place("files", str(folder), Path), FileSource.model_validate({"type": kind, "path": "x", **more}), folder)
 
 
 def read(files: FileFolder, table: str = "t") -> tuple[list[dict[str, object]], list[tuple[int, str, str]]]:
