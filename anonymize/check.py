@@ -19,7 +19,7 @@ from anonymize.policy.model import Method, Policy, Role, Rule
 from anonymize.policy.nearest import nearest
 from anonymize.safe_harbor import Coverage, coverage
 from anonymize.sources import Connections, Source, open_source
-from anonymize.sources.base import ROW, TellsOfFiles, sampled
+from anonymize.sources.base import ROW, Objects, TellsOfFiles, sampled
 from anonymize.sources.mapped import MappedSource
 from anonymize.transform import accepts, dates, needs_subject
 from anonymize.transform.methods import ARROW_TYPES
@@ -147,7 +147,7 @@ def _check_table(policy: Policy, table: str, source: Source, report: Report) -> 
     if left:
         report.left_out[table] = left
     report.looked_up[table] = [f"{column} ({kind})" for column, kind in searched_kinds(policy, table).items()]
-    problems = [*_names(policy, table, schema), *_types(policy, table, schema)]
+    problems = [*_names(policy, table, schema), *_types(policy, table, schema), *_objections(policy, table, source)]
     if not problems:
         problems = list(_values(policy, table, source))
         empty = [Problem(policy.where(*path), ".".join(path), what) for path, what in _unmatched(policy, table, source)]
@@ -210,10 +210,25 @@ def _types(policy: Policy, table: str, schema: pa.Schema) -> Found:
         reason = accepts(rule, type)
         if reason is None and needs_subject(rule) and not about_subjects:
             reason = f"method '{rule.method}' needs the record's subject, and the table says 'subject: null'"
+        if reason is None and rule.format == "uid" and (not _text(type) or column == policy.subject_column(table)):
+            reason = "the form 'uid' is for text, and not for the subject key, whose pseudonym is searched for when a subject is taken back"
         if reason is None and rule.role is Role.QUASI:
             reason = _hierarchy_problem(policy, rule, type)
         if reason is not None:
             yield path, reason
+
+
+def _text(type: pa.DataType) -> bool:
+    return pa.types.is_string(type) or pa.types.is_large_string(type)
+
+
+def _objections(policy: Policy, table: str, source: Source) -> Found:
+    """What the standard that a source's records are written by has against the rules."""
+    if isinstance(source, Objects):
+        for column, rule in policy.tables[table].columns.items():
+            what = source.objection(policy.tables[table].from_ or table, column, rule)
+            if what is not None:
+                yield ("tables", table, "columns", column), what
 
 
 def _hierarchy_problem(policy: Policy, rule: Rule, type: pa.DataType) -> str | None:

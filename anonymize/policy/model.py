@@ -122,7 +122,8 @@ class Rule(Checked):
     bottom: Number | None = None
     """`code`: values over `top` become `top`, under `bottom` become `bottom`."""
     format: str | None = None
-    """A strptime format, where a date column holds text; of a text, one of FORMS where its signs do not tell (default: they do)."""
+    """A strptime format, where a date column holds text; of a text, one of FORMS where its signs do not tell (default: they do); of a pseudonym
+    `uid`, DICOM's form of an identifier (`2.25.…`)."""
     type: Literal["string", "int64", "float64", "bool", "date", "timestamp"] | None = None
     """What the source's values are read as; default: what the source says."""
     rename: str | None = None
@@ -172,6 +173,8 @@ class Rule(Checked):
             raise ValueError("a quasi-identifier needs a hierarchy, for example 'quasi age' or 'quasi flat'")
         if self.method is Method.SCRUB and self.format is not None and self.format not in FORMS:
             raise ValueError(f"a text has no form '{self.format}'. It has: {', '.join(FORMS)}")
+        if self.method is Method.PSEUDONYM and self.format not in (None, "uid"):
+            raise ValueError(f"a pseudonym has no form '{self.format}'. It has: uid")
         if self.method is Method.ROUND and self.digits is None:
             raise ValueError("'round' needs the decimal digits to keep, for example 'plain round 1'")
         if self.method is Method.CODE and self.top is None and self.bottom is None:
@@ -200,7 +203,7 @@ OPTION_OF: dict[str, tuple[Method, ...]] = {
     "digits": (Method.ROUND,),
     "top": (Method.CODE,),
     "bottom": (Method.CODE,),
-    "format": (Method.SHIFT, Method.YEAR, Method.SCRUB),
+    "format": (Method.SHIFT, Method.YEAR, Method.SCRUB, Method.PSEUDONYM),
 }
 
 

@@ -194,6 +194,37 @@ class FhirSource(Checked):
         return self
 
 
-Source = Annotated[SqlSource | FileSource | FhirSource, Field(discriminator="type")]
+#: The options of DICOM's confidentiality profile, PS3.15 Annex E.3, that a policy can claim.
+DicomOption = Literal[
+    "retain-uids",
+    "retain-device-identity",
+    "retain-institution-identity",
+    "retain-patient-characteristics",
+    "retain-longitudinal-full-dates",
+    "retain-longitudinal-modified-dates",
+    "clean-descriptors",
+    "clean-structured-content",
+    "clean-graphics",
+]
+
+
+class DicomSource(Checked):
+    """DICOM files in a folder, an archive or an object store, at any depth and by any name: their headers, flattened to tables by a mapping.
+
+    Pixels are never read.
+    """
+
+    type: Literal["dicom"]
+    path: str
+    connection: str | None = None
+    mapping: str = "dicom"
+    pattern: str = "*"
+    """The names of the files that are read (`*.dcm`); what else lies there is not looked at."""
+    options: tuple[DicomOption, ...] = ()
+    """The options of PS3.15's Basic Application Level Confidentiality Profile that the policy claims: what neither the profile nor one of them
+    lets stay is refused."""
+
+
+Source = Annotated[SqlSource | FileSource | FhirSource | DicomSource, Field(discriminator="type")]
 #: The classes of settings, one a kind of source.
 KINDS: tuple[type[Checked], ...] = get_args(get_args(Source)[0])

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pyarrow as pa
+
+if TYPE_CHECKING:
+    from anonymize.policy.model import Rule
 
 ROW = "__row"
 """int64, the number of a record at its source, from 1; carried through the workspace, so that errors can name a row, and dropped before
@@ -75,6 +78,15 @@ class TellsMore(Protocol):
 
     def told(self, table: str) -> dict[str, Any]:
         """Of a table that was read to its end: counts, and names of paths; never a value."""
+        ...
+
+
+@runtime_checkable
+class Objects(Protocol):
+    """A source of which a standard says what may leave."""
+
+    def objection(self, table: str, column: str, rule: Rule) -> str | None:
+        """What the standard has against a column's rule; None where it has nothing."""
         ...
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -94,7 +95,7 @@ class MappedSource(ABC):
         for item in self.records(mapped.kind, self._where(table)):
             number += 1
             if isinstance(item, Malformed):
-                yield Malformed(number, item.reason, raw=item.raw)
+                yield replace(item, row=number)
                 continue
             record, length = item
             for element in mapped.elements(record):

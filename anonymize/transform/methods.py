@@ -60,7 +60,7 @@ def _string(_: pa.DataType) -> pa.DataType:
 
 def _pseudonym(column: pa.Array, context: Context, rule: Rule) -> pa.Array:
     default = pseudonym.SUBJECT if context.is_subject else pseudonym.SHARED
-    return pseudonym.pseudonymize(column, context.key, namespace=rule.namespace or default)
+    return pseudonym.pseudonymize(column, context.key, namespace=rule.namespace or default, uid=rule.format == "uid")
 
 
 def _surrogate(column: pa.Array, context: Context, rule: Rule) -> pa.Array:

@@ -17,10 +17,12 @@ SHARED = "id"
 """The namespace of all other ids, unless the policy says otherwise; foreign keys meet in it without a word."""
 
 
-def pseudonymize(column: pa.Array, key: Key, *, namespace: str = SHARED) -> pa.Array:
+def pseudonymize(column: pa.Array, key: Key, *, namespace: str = SHARED, uid: bool = False) -> pa.Array:
     """Replace each id by its pseudonym; equal ids of a namespace get equal pseudonyms, in any table and any run of the project.
 
     column: strings or integers, length n; nulls stay null, surrounding blanks do not count.
+    uid: as DICOM's unique identifiers, `2.25.` and a UUID as a whole number (PS3.5 Annex B.2; the UUID of version 8 as in RFC 9562), so that
+    the tables still join with images that were given the same UIDs.
     Returns strings of 24 characters (120 bits in base32) for strings, positive int64 (63 bits) for integers.
     Source: HMAC-SHA256 (RFC 2104), truncated as in NIST SP 800-107; keyed, as the guidance on 45 CFR 164.514(c) asks of a code
     that is derived from an identifier.
@@ -32,8 +34,19 @@ def pseudonymize(column: pa.Array, key: Key, *, namespace: str = SHARED) -> pa.A
     if integer:
         values = pa.array([None if d is None else int.from_bytes(d[:8], "big") >> 1 for d in digests], pa.int64())
     else:
-        values = pa.array([None if d is None else base64.b32encode(d[:15]).decode().lower() for d in digests], pa.string())
+        form = _uid if uid else _code
+        values = pa.array([None if d is None else form(d) for d in digests], pa.string())
     return values.take(encoded.indices)
+
+
+def _code(digest: bytes) -> str:
+    return base64.b32encode(digest[:15]).decode().lower()
+
+
+def _uid(digest: bytes) -> str:
+    number = int.from_bytes(digest[:16], "big")
+    version, variant = 0xF << 76, 0x3 << 62
+    return f"2.25.{(number & ~version & ~variant) | 8 << 76 | 2 << 62}"
 
 
 def canonical(column: pa.Array) -> pa.Array:

@@ -157,7 +157,9 @@ def _of_column(name: str, rule: Rule, expected: Expected) -> Iterator[tuple[str,
         yield "is a generalized ZIP", _matches(name, r"^([0-9]{3}|[0-9]{2}\*|[0-9]\*\*|\*)$")
     if rule.hierarchy == "age":
         yield "tells no age over 89", _matches(name, r"^([0-9]|[1-8][0-9]|90\+|[0-9]+-[1-8]?[0-9]|\*)$")
-    if rule.method is Method.PSEUDONYM:
+    if rule.method is Method.PSEUDONYM and rule.format == "uid":
+        yield "is a unique identifier of 2.25", _matches(name, r"^2\.25\.[1-9][0-9]{0,38}$")
+    elif rule.method is Method.PSEUDONYM:
         words = f"is a pseudonym of {TEXT_LENGTH} signs" if text else "is a pseudonym, a positive number"
         yield words, _matches(name, f"^[a-z2-7]{{{TEXT_LENGTH}}}$") if text else _lies(name, 0, None)
     if rule.method is Method.CODE:
