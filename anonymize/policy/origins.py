@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from anonymize.policy.checked import Checked, Number, Whole
 
@@ -225,6 +226,55 @@ class DicomSource(Checked):
     lets stay is refused."""
 
 
-Source = Annotated[SqlSource | FileSource | FhirSource | DicomSource, Field(discriminator="type")]
+class Shape(Checked):
+    """Where a speech service's JSON has what a transcript is made of: paths as in a mapping.
+
+    segments: to the list; the others begin at one of its elements. scale: seconds a unit of `start`, `end` and `duration`.
+    """
+
+    segments: str
+    text: str
+    speaker: str = ""
+    start: str = ""
+    end: str = ""
+    duration: str = ""
+    scale: Number = 1.0
+    has: str = ""
+    """A path that must be there for the shape to be this one."""
+
+
+class TranscriptSource(Checked):
+    """Transcripts of calls and visits, one a file: WebVTT, SRT, or JSON as speech services write it; as tables of calls and of utterances."""
+
+    type: Literal["transcript"]
+    path: str
+    connection: str | None = None
+    mapping: str = "transcript"
+    name: str = ""
+    """A regular expression with named groups that a file's name has, without its end: `(?P<subject>[^_]+)_(?P<date>[0-9-]+)`."""
+    index: str = ""
+    """A CSV with a row a file, relative to the policy: its column `file` is the file's name, with or without its end."""
+    subject: str = "name.subject"
+    """Where the subject key is: `name.GROUP`, `index.COLUMN`, or `json.PATH` in the file."""
+    roles: dict[str, str] = Field(default_factory=dict)
+    """A speaker as a transcript names it -> a role that may be published: `{Agent: nurse, spk_1: patient}`."""
+    shape: str | Shape = "auto"
+    """json: a known service's name, or the paths; `auto`: the first that fits."""
+    speaker_prefix: bool = Field(default=False, alias="speaker-prefix")
+    """Whether an utterance begins with its speaker (`Dr. Lee: …`) where the format does not say who speaks."""
+    merge: Number = Field(default=2.0, ge=0)
+    """Pieces of one speaker that follow within so many seconds are one utterance: captions break within names. 0: none is."""
+
+    @field_validator("name")
+    @classmethod
+    def _pattern(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"'name' is no regular expression: {error.msg}") from None
+        return value
+
+
+Source = Annotated[SqlSource | FileSource | FhirSource | DicomSource | TranscriptSource, Field(discriminator="type")]
 #: The classes of settings, one a kind of source.
 KINDS: tuple[type[Checked], ...] = get_args(get_args(Source)[0])

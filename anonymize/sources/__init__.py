@@ -59,6 +59,14 @@ def open_source(
         secret = connection_text(settings.connection, connections) if settings.connection else None
         tree = open_place(name, where, policy.path, secret)
         return DicomFolder(name, tree, settings, mapping=expand(settings.mapping, f"source '{name}'"), policy_folder=policy.file.parent)
+    if isinstance(settings, origins.TranscriptSource):
+        from anonymize.sources.connections import connection_text
+        from anonymize.sources.places import open_place
+        from anonymize.sources.transcripts import Transcripts
+
+        secret = connection_text(settings.connection, connections) if settings.connection else None
+        tree = open_place(name, where, policy.path, secret)
+        return Transcripts(name, tree, settings, mapping=expand(settings.mapping, f"source '{name}'"), policy_folder=policy.file.parent)
     folder = Path(where)
     folder = folder if folder.is_absolute() else policy.path(str(folder))
     from anonymize.sources.fhir.folder import FhirFolder

@@ -1,8 +1,8 @@
 """DICOM's Basic Application Level Confidentiality Profile and its options: which attribute may stay, and how.
 
 `dicom_profile.csv` holds table E.1-1 of PS3.15 (2026c): of each attribute its tag, its keyword, the action of the basic profile, and those of
-the options. Actions: D a dummy, Z empty or a dummy, X removed, U a consistent UID, K kept, C cleaned. Attributes that the table does not name may
-stay, private ones never do. The attributes that the table has had since 2025 have the options of their value representation (dates, UIDs).
+the options. Actions: D a dummy, Z empty or a dummy, X removed, U a consistent UID, K kept, C cleaned. Attributes that the table does not name
+may stay, private ones never do. The attributes that the table has had since 2025 have the options of their value representation (dates, UIDs).
 Source: DICOM PS3.15, Annex E, https://dicom.nema.org/medical/dicom/current/output/chtml/part15/chapter_E.html
 """
 

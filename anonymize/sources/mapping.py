@@ -206,6 +206,11 @@ def _known_words(where: str, spec: dict[Any, Any], known: tuple[str, ...]) -> No
             raise SourceError(f"{where}: there is no word '{word}'.{nearest(str(word), list(known))}")
 
 
+def path_of(where: str, text: str) -> Path_:
+    """A path as it is written. Raises SourceError, which begins with `where`."""
+    return _path(where, text)
+
+
 def _path(where: str, text: str) -> Path_:
     steps = []
     if text == THIS:

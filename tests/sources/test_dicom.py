@@ -1,4 +1,4 @@
-"""DICOM headers: what is there becomes columns, what is broken falls out with its reason, and the standard's profile is held against the rules."""
+"""DICOM headers: what is there becomes columns, what is broken falls out with its reason, and the standard's profile is held against rules."""
 
 from __future__ import annotations
 
