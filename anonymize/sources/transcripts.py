@@ -1,8 +1,8 @@
 """Transcripts of calls and visits as linked tables: a row a call, a row an utterance, by a mapping in YAML.
 
 A record is one file: `id`, `subject`, `name` (the groups of its name), `index` (its row there), `json` (the document, where it is one),
-`format`, `seconds`, `speakers`, `text` (the whole call as one text, so that a name is found wherever the talk broke), and `utterances` with `number`,
-`speaker`, `speaker_number`, `role`, `start`, `end`, `text`.
+`format`, `seconds`, `speakers`, `text` (the whole call as one text, so that a name is found wherever the talk broke), and `utterances` with
+`number`, `speaker`, `speaker_number`, `role`, `start`, `end`, `text`.
 """
 
 from __future__ import annotations
