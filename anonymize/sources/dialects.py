@@ -44,6 +44,13 @@ SESSION: dict[str, tuple[str, ...]] = {
     "sqlite": ("PRAGMA query_only = ON",),
 }
 SESSION["mariadb"] = SESSION["mysql"]
+#: How a policy's query finds the tables of the source's schema, where the policy names one.
+_SCHEMA = {
+    "postgresql": "SET LOCAL search_path TO {}",
+    **dict.fromkeys(("mysql", "mariadb"), "USE {}"),
+    "oracle": "ALTER SESSION SET CURRENT_SCHEMA = {}",
+    "snowflake": "USE SCHEMA {}",
+}
 #: A query without ORDER BY comes in the order of the plan for all its rows, by a cursor as without.
 POSTGRES_QUERY = "SET LOCAL cursor_tuple_fraction = 1.0"
 #: The drivers that come with the pipeline or its extras, where a URL names none.
@@ -57,6 +64,17 @@ DRIVERS = {
 #: SQLSTATE of PostgreSQL, numbers of MySQL, SQL Server and Oracle: there is no such table.
 _NO_TABLE = ("42P01", 1146, 208, 942)
 _LENIENT = "utf-8-lone"
+
+
+def settings(dialect: sa.Dialect, schema: str | None, snapshot: str | None) -> list[str]:
+    """The statements that begin a session, in their order. snapshot: of another session of PostgreSQL, whose state of the data is to be seen."""
+    found = list(SESSION.get(dialect.name, ()))
+    if schema is not None and dialect.name in _SCHEMA:
+        quoted = dialect.identifier_preparer.quote_schema(schema)
+        found.insert(1 if dialect.name == "postgresql" else 0, _SCHEMA[dialect.name].format(quoted))
+    if snapshot is not None:
+        found.insert(1, f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+    return found
 
 
 def located(url: sa.URL, folder: Path) -> sa.URL:

@@ -19,7 +19,7 @@ from sqlalchemy.dialects import postgresql
 
 from anonymize.sources.base import ROW
 from anonymize.sources.conform import convert
-from anonymize.sources.dialects import SESSION
+from anonymize.sources.dialects import settings
 from anonymize.sources.pace import Pace
 from anonymize.sources.sessions import Chunk, Statement
 
@@ -35,16 +35,13 @@ _INFINITE = {"int32": ((1 << 31) - 1, -(1 << 31)), "int64": ((1 << 63) - 1, -(1 
 class ArrowSession:
     """One ADBC connection in a read-only transaction. Raises what ADBC raises: whoever opens it falls back to the usual driver."""
 
-    def __init__(self, url: sa.URL, *, batch_rows: int, size: int, pace: Pace, snapshot: str | None = None) -> None:
+    def __init__(self, url: sa.URL, *, batch_rows: int, size: int, pace: Pace, schema: str | None, snapshot: str | None = None) -> None:
         self._most, self._pace = batch_rows, pace
         uri = url.set(drivername="postgresql").update_query_dict({"client_encoding": "utf8"}).render_as_string(hide_password=False)
         self._connection = dbapi.connect(uri)
         try:
-            settings = list(SESSION["postgresql"])
-            if snapshot is not None:
-                settings.insert(1, f"SET TRANSACTION SNAPSHOT '{snapshot}'")
             with self._connection.cursor() as cursor:
-                cursor.executescript("; ".join(settings))
+                cursor.executescript("; ".join(settings(_DIALECT, schema, snapshot)))
             # Paced, little is taken at once; else as much as may be held.
             self._hint = size if pace.rate is None else 1 << 16
         except BaseException:

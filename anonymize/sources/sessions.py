@@ -9,7 +9,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from anonymize.sources.base import Malformed
-from anonymize.sources.dialects import POSTGRES_QUERY, SESSION, abandon, as_written
+from anonymize.sources.dialects import POSTGRES_QUERY, abandon, as_written, settings
 from anonymize.sources.pace import Pace
 from anonymize.sources.sql_types import mysql_type, postgres_type, typed
 
@@ -42,16 +42,18 @@ class DriverSession:
     A policy's query goes as it is written, colons and all. size: bytes that are held of it at a time.
     """
 
-    def __init__(self, engine: sa.Engine, *, batch_rows: int, size: int, pace: Pace, snapshot: str | None = None) -> None:
+    def __init__(self, engine: sa.Engine, *, batch_rows: int, size: int, pace: Pace, schema: str | None, snapshot: str | None = None) -> None:
         self._connection = engine.connect()
         self._dialect, self._pace, self._size = engine.dialect.name, pace, size
         self._most, self._next = pace.most(batch_rows), min(FIRST_ROWS, pace.most(batch_rows))
         if self._dialect == "postgresql":
             as_written(self._connection)
-        for number, setting in enumerate(SESSION.get(self._dialect, ())):
-            self._connection.exec_driver_sql(setting)
-            if number == 0 and snapshot is not None:
-                self._connection.exec_driver_sql(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+        try:
+            for setting in settings(engine.dialect, schema, snapshot):
+                self._connection.exec_driver_sql(setting)
+        except BaseException:
+            self.close()
+            raise
 
     def rows(self, statement: Statement, types: Mapping[str, pa.DataType], schema: pa.Schema) -> Iterator[Chunk]:
         result = self.execute(statement)

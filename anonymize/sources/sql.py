@@ -127,7 +127,7 @@ class SqlDatabase:
         return sessions
 
     def _session(self, pace: Pace, size: int, snapshot: str | None) -> Session:
-        options: dict[str, Any] = {"batch_rows": self.batch_rows, "size": size, "pace": pace, "snapshot": snapshot}
+        options: dict[str, Any] = {"batch_rows": self.batch_rows, "size": size, "pace": pace, "schema": self.schema_name, "snapshot": snapshot}
         if self._straight:
             from adbc_driver_manager.dbapi import Error
 
@@ -225,7 +225,7 @@ class SqlDatabase:
         return pa.schema([(name, value_type([row[index] for row in rows])) for index, name in enumerate(names)])
 
     def _driver(self) -> DriverSession:
-        return DriverSession(self._engine, batch_rows=self.batch_rows, size=BATCH_BYTES, pace=Pace(None))
+        return DriverSession(self._engine, batch_rows=self.batch_rows, size=BATCH_BYTES, pace=Pace(None), schema=self.schema_name)
 
     def _as_stored(self, table: str, columns: list[str]) -> dict[str, pa.DataType]:
         """How SQLite's dates are written, for it has no such type and stores what it is given: text where a sample is no ISO date."""
