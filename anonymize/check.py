@@ -57,7 +57,8 @@ class Report:
         lines += ["looked up in the subject's texts, and by the leak gate:"]
         lines += [f"  {table}: {', '.join(columns)}" for table, columns in sorted(self.looked_up.items()) if columns] or ["  nothing"]
         lines += ["read as:", *(f"  {table}: {_of_files(told)}" for table, told in sorted(self.files.items()))] if self.files else []
-        lines += ["Safe Harbor's 18 identifiers:", *(f"  {one}" for one in self.coverage)] if self.coverage else []
+        law = "Safe Harbor's 18 identifiers:" if len(self.coverage) == 18 else f"a limited data set's {len(self.coverage)} identifiers:"
+        lines += [law, *(f"  {one}" for one in self.coverage)] if self.coverage else []
         for title, found in (("look at", self.warnings), ("cannot be honoured", self.problems)):
             lines += [f"{title}:", *(f"  {problem}" for problem in found)] if found else []
         return "\n".join(lines)
@@ -110,11 +111,11 @@ def _check_sensitive(policy: Policy, report: Report) -> None:
 
 
 def _check_profile(policy: Policy, report: Report) -> None:
-    """Under Safe Harbor each violation stops the run; under an expert's determination it is for the expert to look at."""
+    """Under Safe Harbor, or for a limited data set, each violation stops the run; an expert's determination has them to look at."""
     if policy.profile == "none":
         return
     report.coverage = coverage(policy, report.left_out)
-    strict = policy.profile == "hipaa-safe-harbor"
+    strict = policy.profile in ("hipaa-safe-harbor", "hipaa-limited-data-set")
     for one in report.coverage:
         for table, column, what in one.violated:
             path = ("tables", table, "columns", column)

@@ -1,6 +1,6 @@
-"""HIPAA's Safe Harbor, held against a policy: each of the 18 identifiers is covered, or named.
+"""HIPAA's Safe Harbor and limited data set, held against a policy: each of the law's identifiers is covered, or named.
 
-Source: 45 CFR 164.514(b)(2)(i)(A)-(R); the table stands in `policy/profiles.yaml`.
+Source: 45 CFR 164.514(b)(2)(i)(A)-(R), in `policy/profiles.yaml`; 164.514(e)(2)(i)-(xvi), in `policy/limited.yaml`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from anonymize.detect.columns import guess, tells_birth
+from anonymize.detect.columns import guess, names_one_of, tells_birth
 from anonymize.policy.model import Kind, Method, Policy, Role, Rule
 
 
@@ -39,15 +39,24 @@ class Coverage:
         return f"({self.letter}) {self.name}: {state}"
 
 
+#: The law that a profile asks for, and the file with its identifiers. An expert looks at what Safe Harbor would not take.
+LAWS = {"hipaa-limited-data-set": ("a limited data set", "limited.yaml")}
+SAFE_HARBOR = ("Safe Harbor", "profiles.yaml")
+
+
 def coverage(policy: Policy, left_out: Mapping[str, Sequence[str]]) -> list[Coverage]:
-    """All 18 in order. left_out: table -> columns of the live source that the policy does not name."""
+    """All identifiers of the law that the policy's profile asks for, in order: Safe Harbor's 18, or a limited data set's 16.
+
+    left_out: table -> columns of the live source that the policy does not name.
+    """
     found, now = [], datetime.now(UTC).year
-    for entry in _identifiers():
+    law, file = LAWS.get(policy.profile, SAFE_HARBOR)
+    for entry in _identifiers(file):
         kinds = {Kind(kind) for kind in entry["kinds"]}
         rules = [(table, column, rule) for table, spec in policy.tables.items() for column, rule in spec.columns.items()]
         about = [(table, column, rule) for table, column, rule in rules if _kind(column, rule) in kinds]
         held = [f"{table}.{column}" for table, columns in left_out.items() for column in columns if (g := guess(column)) and g.kind in kinds]
-        wrong = [(table, column, what) for table, column, rule in about if (what := _wrong(entry, column, rule, now))]
+        wrong = [(table, column, what) for table, column, rule in about if (what := _wrong(entry, column, rule, now, law))]
         if Kind.DATE in kinds:
             wrong += [(table, column, what) for table, column, rule in rules if (what := _wrong_within(policy, table, rule, now))]
         bad = {(table, column) for table, column, _ in wrong}
@@ -84,10 +93,12 @@ def _wrong_within(policy: Policy, table: str, rule: Rule, now: int) -> str | Non
     return _past("year", policy.text.ages_in, now)
 
 
-def _wrong(entry: Mapping[str, Any], column: str, rule: Rule, now: int) -> str | None:
+def _wrong(entry: Mapping[str, Any], column: str, rule: Rule, now: int, law: str) -> str | None:
     """What the law has against a column's rule; None where it has nothing."""
+    if names_one_of(column, entry.get("places", ())):
+        return None
     if not _allowed(entry, rule):
-        return _words(entry, rule)
+        return _words(entry, rule, law)
     word, _, argument = (rule.hierarchy or "").partition(":")
     if tells_birth(column) and (rule.method is Method.YEAR or word == "date"):
         return _BIRTH.format(now=now)
@@ -110,12 +121,12 @@ def _allowed(entry: Mapping[str, Any], rule: Rule) -> bool:
     return rule.method.value in entry["allowed"]
 
 
-def _words(entry: Mapping[str, Any], rule: Rule) -> str:
+def _words(entry: Mapping[str, Any], rule: Rule, law: str) -> str:
     how = f"{rule.method}{' ' + rule.hierarchy if rule.hierarchy else ''}"
-    return f"'{how}' is not Safe Harbor for ({entry['letter']}) {entry['name'].lower()}. It takes: {', '.join(entry['allowed'])}"
+    return f"'{how}' is not {law} for ({entry['letter']}) {entry['name'].lower()}. It takes: {', '.join(entry['allowed'])}"
 
 
 @cache
-def _identifiers() -> list[dict[str, Any]]:
-    text = (files("anonymize.policy") / "profiles.yaml").read_text(encoding="utf-8")
+def _identifiers(file: str) -> list[dict[str, Any]]:
+    text = (files("anonymize.policy") / file).read_text(encoding="utf-8")
     return list(YAML(typ="safe").load(text))

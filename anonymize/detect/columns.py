@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -43,6 +44,11 @@ def tells_birth(column: str) -> bool:
     """Whether a column's name says that it holds the day or year of birth."""
     tokens = set(_tokens(column))
     return bool(tokens & {"dob", "birthdate", "birthday", "birth", "born", "yob", "birthyear", "birthdatetime"}) and "place" not in tokens
+
+
+def names_one_of(column: str, words: Iterable[str]) -> bool:
+    """Whether one of the words is one of a column's name: `zip` of `zip_code` and of `homeZip`."""
+    return not set(words).isdisjoint(_tokens(column))
 
 
 def searched_kinds(policy: Policy, table: str) -> dict[str, Kind]:

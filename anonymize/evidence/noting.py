@@ -153,6 +153,10 @@ def _differences(c: Comparison) -> Iterator[Note]:
 
 def _papers(e: Evidence) -> Iterator[Note]:
     lacking = [name for name in ("recipient", "purpose") if not getattr(e, name)]
-    if lacking and e.profile == "hipaa-expert-determination":
-        words = f"The policy names no {' and no '.join(lacking)} of the release, and an expert's determination is about both."
+    asks = {
+        "hipaa-expert-determination": "an expert's determination is about both",
+        "hipaa-limited-data-set": "a limited data set goes to a recipient and for a purpose under a data use agreement",
+    }
+    if lacking and e.profile in asks:
+        words = f"The policy names no {' and no '.join(lacking)} of the release, and {asks[e.profile]}."
         yield Note(weight="look", words=words, section="files")

@@ -515,7 +515,7 @@ class Policy(Checked):
     description: str = ""
     project: str = ""
     """Separates pseudonyms and shifts of one key; default: the dataset."""
-    profile: Literal["hipaa-safe-harbor", "hipaa-expert-determination", "none"] = "hipaa-expert-determination"
+    profile: Literal["hipaa-safe-harbor", "hipaa-limited-data-set", "hipaa-expert-determination", "none"] = "hipaa-expert-determination"
     subject: str
     """The subject key: `patient.patient_id` (subject table and column: one row a subject) or `patient_nbr` (a column, no subject table).
     The column's name holds for every table that does not say otherwise."""
