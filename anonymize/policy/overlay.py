@@ -26,7 +26,7 @@ from anonymize.policy.writing import written
 #: The ready-made policies for known schemas: each under Safe Harbor (`NAME`) and as limited data set (`NAME-limited`).
 READY = Path(str(files("anonymize.policy"))) / "ready"
 #: What says what a column is, and not how it is treated: it stays where a policy decides on the column anew.
-KEPT = ("description", "unit", "codes", "type", "rename")
+KEPT = ("description", "unit", "codes", "type", "rename", "optional")
 #: A date that stays one is written at the source as it was.
 _DATED = {Method.SHIFT.value, Method.YEAR.value}
 #: What is given anew as a whole.
