@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anonymize.errors import AnonymizeError, PolicyError
-from anonymize.evidence.gathering import policy_in_words
+from anonymize.evidence.wording import policy_in_words
 from anonymize.policy.loader import load
 from anonymize.policy.model import Method, Policy, Role
 from anonymize.policy.reading import read

@@ -10,12 +10,15 @@ from click.testing import CliRunner
 
 from anonymize.check import check
 from anonymize.cli import cli
+from anonymize.draft import draft
 from anonymize.errors import AnonymizeError
 from anonymize.policy import overlay, ready
 from anonymize.policy.loader import load
+from anonymize.policy.model import Method, Policy, Rule
 from anonymize.safe_harbor import coverage
 from tests.conftest import ROOT
 
+SHARED = ROOT.parent / "shared" / "data"
 NAMES = overlay.ready_names()
 BOTH = {name.removesuffix("-limited") for name in NAMES}
 SMALL = """\
@@ -83,8 +86,32 @@ def test_both_profiles_are_there_and_hold(name: str) -> None:
     # Whatever profile it says, it is held against the law: 45 CFR 164.514(e)(2).
     held = limited.model_copy(update={"profile": "hipaa-limited-data-set"})
     assert [(one.letter, one.violated) for one in coverage(held, {}) if one.violated] == []
-    assert limited.profile in ("hipaa-limited-data-set", "hipaa-expert-determination")
+    assert limited.profile != "hipaa-safe-harbor"
     assert set(limited.tables) <= set(strict.tables)
+
+
+#: Real data of a schema, from which a draft can be made.
+DRAFTED = {"synthea-csv": SHARED / "synthea_csv", "fhir-r4-us-core": SHARED / "fhir_bulk_synthea_10"}
+
+
+@pytest.mark.parametrize("name", DRAFTED)
+def test_a_draft_of_the_same_source_keeps_nothing_that_the_policy_closes(name: str, tmp_path: Path) -> None:
+    if name not in NAMES or not DRAFTED[name].is_dir():
+        pytest.skip(f"there is no ready-made policy '{name}', or no {DRAFTED[name]}")
+    file = tmp_path / "draft.yaml"
+    file.write_text(draft(str(DRAFTED[name])))
+    drafted = _by_source(load(file))
+    closed = {at for at, rule in _by_source(load(overlay.READY / f"{name}.yaml")).items() if not rule.leaves and rule.kind is not None}
+    assert closed & set(drafted)
+    # A pseudonym or a scrubbed text opens nothing for its values.
+    opened = {Method.KEEP, Method.ROUND, Method.CODE, Method.SHIFT, Method.YEAR, Method.GENERALIZE}
+    assert sorted(at for at in closed & set(drafted) if drafted[at].method in opened) == []
+
+
+def _by_source(policy: Policy) -> dict[tuple[str, str], Rule]:
+    """A policy's rules by the source's names."""
+    tables = ((spec.from_ or table, spec) for table, spec in policy.tables.items())
+    return {(name.rsplit(".", 1)[0].lower(), column.lower()): rule for name, spec in tables for column, rule in spec.columns.items()}
 
 
 def test_the_page_of_ready_made_policies_names_each() -> None:
