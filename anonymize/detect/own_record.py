@@ -40,7 +40,7 @@ def find_own(text: str, record: Sequence[Identifier]) -> list[Finding]:
         Finding(kind, match.start(), match.end(), 1.0, "own-record", "a value of the subject's record")
         for kind, forms in compiled.forms
         if (standing := tuple(form.expression for form in forms if form.may_stand_in(low)))
-        for match in _any_of(standing).finditer(text)
+        for match in _any_of(standing, kind in _NAMES).finditer(text)
     ]
     return [*findings, *_find_codes(text, compiled)] if compiled.codes else findings
 
@@ -86,8 +86,10 @@ def _compiled(record: tuple[Identifier, ...]) -> _Compiled:
 
 
 @lru_cache(maxsize=1_000)
-def _any_of(expressions: tuple[str, ...]) -> regex.Pattern[str]:
-    return regex.compile(r"(?<![\p{L}\p{N}])(?:" + "|".join(expressions) + r")(?![\p{L}\p{N}])")
+def _any_of(expressions: tuple[str, ...], names: bool) -> regex.Pattern[str]:
+    """One of some expressions, with no letter and no digit beside it; a digit beside a name (`Smith2`) leaves it a name."""
+    signs = r"\p{L}" if names else r"\p{L}\p{N}"
+    return regex.compile(rf"(?<![{signs}])(?:" + "|".join(expressions) + rf")(?![{signs}])")
 
 
 def _parts(*parts: str) -> tuple[str, ...]:

@@ -275,6 +275,41 @@ class TranscriptSource(Checked):
         return value
 
 
-Source = Annotated[SqlSource | FileSource | FhirSource | DicomSource | TranscriptSource, Field(discriminator="type")]
+#: Types of patients' numbers (HL7 table 0203) by which a hospital knows a person, the best first.
+HL7_ID_TYPES = ("MR", "PI", "PT", "MRN", "EPI", "PE", "ANON", "MRT")
+
+
+class Hl7Source(Checked):
+    """A folder of HL7 v2 messages (ER7; batches and MLLP captures too), as tables by a mapping: a ready-made one's name or a YAML file."""
+
+    type: Literal["hl7v2"]
+    path: str
+    mapping: str = "hl7v2"
+    files: tuple[str, ...] = Field(default=("*",), min_length=1)
+    """Patterns of names; every file that fits one is read."""
+    encoding: str | None = None
+    """Default: as MSH-18 says; where it says nothing or is wrong, as the bytes look."""
+    id_types: tuple[str, ...] = Field(default=HL7_ID_TYPES, alias="id-types")
+    """Of PID-3.5: which of a patient's numbers is the subject's key, the best first."""
+    id_authorities: tuple[str, ...] = Field(default=(), alias="id-authorities")
+    """Of PID-3.4: who gave the numbers that count. Default: anybody."""
+    merges: bool = True
+    """Whether a number that was given up (MRG) counts as the one that took its place."""
+
+
+class CdaSource(Checked):
+    """A folder of CDA documents (C-CDA R1.1, R2.1), alone, in ZIP archives (XDM) or in HL7 v2 messages, as tables by a mapping."""
+
+    type: Literal["cda"]
+    path: str
+    mapping: str = "ccda"
+    files: tuple[str, ...] = Field(default=("*",), min_length=1)
+    id_roots: tuple[str, ...] = Field(default=(), alias="id-roots")
+    """OIDs of who gives the patients' numbers that count, the best first. Default: the first number that is no social security number."""
+
+
+Source = Annotated[
+    SqlSource | FileSource | FhirSource | DicomSource | TranscriptSource | Hl7Source | CdaSource, Field(discriminator="type")
+]
 #: The classes of settings, one a kind of source.
 KINDS: tuple[type[Checked], ...] = get_args(get_args(Source)[0])

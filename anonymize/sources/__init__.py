@@ -69,6 +69,29 @@ def open_source(
         return Transcripts(name, tree, settings, mapping=expand(settings.mapping, f"source '{name}'"), policy_folder=policy.file.parent)
     folder = Path(where)
     folder = folder if folder.is_absolute() else policy.path(str(folder))
+    if isinstance(settings, origins.Hl7Source | origins.CdaSource):
+        told = [spec.from_ or table for table, spec in policy.tables.items() if policy.source_of(table)[0] == name]
+        mapping = expand(settings.mapping, f"source '{name}'")
+        if isinstance(settings, origins.CdaSource):
+            from anonymize.sources.cda import CdaFolder
+
+            return CdaFolder(
+                name, folder, mapping=mapping, policy_folder=policy.file.parent, files=settings.files, id_roots=settings.id_roots, told=told
+            )
+        from anonymize.sources.hl7v2 import Hl7Folder
+
+        return Hl7Folder(
+            name,
+            folder,
+            mapping=mapping,
+            policy_folder=policy.file.parent,
+            files=settings.files,
+            encoding=settings.encoding,
+            id_types=settings.id_types,
+            id_authorities=settings.id_authorities,
+            merges=settings.merges,
+            told=told,
+        )
     from anonymize.sources.fhir.folder import FhirFolder
 
     mapping, lenient = expand(settings.mapping, f"source '{name}'"), settings.absent == "empty"

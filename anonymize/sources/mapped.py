@@ -11,11 +11,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
 from anonymize.errors import NoSuchTable, SourceError, without_values
 from anonymize.policy.nearest import nearest
-from anonymize.sources.base import Malformed
+from anonymize.sources.base import ROW, Malformed
 from anonymize.sources.conform import convert, text_batch, wanted_types
 from anonymize.sources.mapping import Column, Mapped
 
@@ -29,8 +30,18 @@ class MappedSource(ABC):
     lenient = False
     """Whether a table whose kind of record is not there is an empty table, and no mistake."""
 
+    tells: Collection[str] | None = None
+    """Where one record gives rows of many tables: those that tell of records that could not be read, so that each is told once. None: all."""
+
     def __init__(self, name: str, mapping: dict[str, Mapped]) -> None:
         self.name, self.mapping = name, mapping
+
+    def tell_once(self, tables: Sequence[str], kind: str) -> None:
+        """Let one of the tables that a policy reads tell of the records that could not be read: the first that has a row a record, else the
+        first of all. Told in each, one bad record among many good would be half of a small table."""
+        known = [table for table in tables if table in self.mapping and self.mapping[table].kind == kind]
+        whole = [table for table in known if not self.mapping[table].each and self.mapping[table].one is None]
+        self.tells = (whole or known)[:1] or None
 
     @abstractmethod
     def kinds(self) -> Collection[str]:
@@ -61,7 +72,11 @@ class MappedSource(ABC):
         wanted = wanted_types(where, self.schema(table, query), columns, types)
         mapped = self._mapped(table)
         with without_values(where):
-            yield from self._batches(table, mapped, {name: mapped.columns[name] for name in columns}, wanted)
+            if mapped.one is not None:
+                yield from self._one_each(table, mapped, columns, wanted)
+                return
+            for item in self._texts(table, mapped, columns):
+                yield from (item,) if isinstance(item, Malformed) else convert(item, wanted)
 
     def unmatched(self, table: str, columns: Sequence[str]) -> list[str]:
         """The columns that no record fills: a path that matches nothing is a rule that silently does not apply."""
@@ -86,31 +101,58 @@ class MappedSource(ABC):
             raise NoSuchTable(f"source '{self.name}': it has no {mapped.kind} records for table '{table}'.{nearest(mapped.kind, kinds)}")
         return mapped
 
-    def _batches(
-        self, table: str, mapped: Mapped, columns: dict[str, Column], types: Mapping[str, pa.DataType]
-    ) -> Iterator[pa.RecordBatch | Malformed]:
+    def _texts(self, table: str, mapped: Mapped, names: Sequence[str]) -> Iterator[pa.RecordBatch | Malformed]:
+        """The rows as batches of texts."""
+        columns = [mapped.columns[name] for name in names]
         rows: list[int] = []
         values: list[tuple[str | None, ...]] = []
         number = size = 0
         for item in self.records(mapped.kind, self._where(table)):
             number += 1
             if isinstance(item, Malformed):
-                yield replace(item, row=number)
+                if self.tells is None or table in self.tells:
+                    yield replace(item, row=number)
                 continue
             record, length = item
             for element in mapped.elements(record):
                 rows.append(number)
-                values.append(tuple(self.value(column, element, record) for column in columns.values()))
+                values.append(tuple(self.value(column, element, record) for column in columns))
             size += length
             if len(rows) >= BATCH_ROWS or size >= BATCH_BYTES:
-                yield from _typed(rows, values, types)
+                yield from text_batch(rows, values, names)
                 rows, values, size = [], [], 0
-        yield from _typed(rows, values, types)
+        yield from text_batch(rows, values, names)
+
+    def _one_each(
+        self, table: str, mapped: Mapped, columns: Sequence[str], types: Mapping[str, pa.DataType]
+    ) -> Iterator[pa.RecordBatch | Malformed]:
+        """One row for each value of a column: the last value of each column that a record has. An empty text is a value that was deleted.
+        Rows without a key stay as they are, for whoever reads to judge."""
+        names = [*dict.fromkeys([*columns, mapped.one or "", *([mapped.latest] if mapped.latest else [])])]
+        fallen: list[Malformed] = []
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for item in self._texts(table, mapped, names):
+                if isinstance(item, Malformed):
+                    fallen.append(item)
+                else:
+                    yield item
+
+        schema = pa.schema([(ROW, pa.int64()), *((name, pa.string()) for name in names)])
+        when = f"coalesce({_quoted(mapped.latest)}, '')" if mapped.latest else "''"
+        order = f"{when} || ' ' || lpad({_quoted(ROW)}::VARCHAR, 18, '0')"
+        key = _quoted(mapped.one or "")
+        lasts = ", ".join(f"nullif(arg_max({_quoted(name)}, {order}), '') AS {_quoted(name)}" for name in columns)
+        row = _quoted(ROW)
+        of_nobody = f"CASE WHEN {key} IS NULL THEN {row} END"
+        query = f"SELECT max({row}) AS {row}, {lasts} FROM texts GROUP BY {key}, {of_nobody} ORDER BY 1"  # noqa: S608 (names alone, quoted)
+        with duckdb.connect(config={"threads": 1, "memory_limit": "1GB"}) as database:
+            database.register("texts", pa.RecordBatchReader.from_batches(schema, batches()))
+            found = database.sql(query).to_arrow_reader(BATCH_ROWS)
+            yield from fallen
+            for batch in found:
+                yield from convert(batch, types)
 
 
-def _typed(rows: list[int], values: list[tuple[str | None, ...]], types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch | Malformed]:
-    for item in text_batch(rows, values, list(types)):
-        if isinstance(item, Malformed):
-            yield item
-        else:
-            yield from convert(item, types)
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

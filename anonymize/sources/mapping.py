@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -19,18 +19,20 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from anonymize.errors import SourceError
+from anonymize.hierarchies.texts import zip_digits
 from anonymize.policy.nearest import nearest
 from anonymize.sources.fhir import codings
 from anonymize.sources.json_lines import as_text
+from anonymize.sources.tree import Branch, iso_day, iso_time
 from anonymize.transform.markup import unreadable_tag
 from anonymize.transform.markup.encoded import Base64Layer, decode
 
-_STEP = re.compile(r"^([A-Za-z_][A-Za-z0-9_]*)(?:\[([^\]]+)\])?$")
+_STEP = re.compile(r"^([A-Za-z_@][A-Za-z0-9_]*|[0-9]+)(?:\[([^\]]+)\])?$")
 #: The words for a record as a whole: a kind of it, and where a path begins that does not begin at the row.
 WHOLE = {"record", "resource"}
 #: The path of the element itself that a row is made of.
 THIS = "$this"
-TAKES = ("first", "all", "reference", "base64", "attachment", *codings.TAKES)
+TAKES = ("first", "all", "lines", "reference", "base64", "attachment", "time", "day", "us-zip", *codings.TAKES)
 TYPES = {
     "string": pa.string(),
     "bool": pa.bool_(),
@@ -58,7 +60,8 @@ class Column:
 
     path: Path_
     take: str = "first"
-    """`first`, `all` (joined with a blank), `reference` (the id behind it), `base64` (decoded text); of FHIR `attachment` (its text), and
+    """`first`, `all` (joined with a blank), `lines` (each a line), `reference` (the id behind it), `base64` (decoded text), `time` and `day`
+    (HL7's), `us-zip` (five digits); of FHIR `attachment` (its text), and
     `code`, `display`, `system` of the first coding of a known code system."""
     type: pa.DataType = dataclasses.field(default_factory=pa.string)
     others: tuple[Path_, ...] = ()
@@ -75,14 +78,13 @@ class Column:
         """What is taken of what stands at the path's end."""
         if self.take in codings.TAKES:
             return self.systems.take(self.take, nodes)
-        found = [text for text in map(as_text, nodes) if text is not None]
+        found = [text for text in map(_text, nodes) if text is not None]
         if not found:
             return None
-        if self.take == "all":
-            return " ".join(found)
-        if self.take == "reference":
-            return reference_id(found[0])
-        return _decoded(found[0]) if self.take == "base64" else found[0]
+        if self.take in ("all", "lines"):
+            return (" " if self.take == "all" else "\n").join(found)
+        one = ONE.get(self.take)
+        return one(found[0]) if one is not None else found[0]
 
     def nodes(self, element: Any, record: dict[str, Any]) -> list[Any]:
         """What stands at the end of the first path that leads anywhere."""
@@ -100,6 +102,10 @@ class Mapped:
     kind: str
     each: Path_
     columns: dict[str, Column]
+    one: str | None = None
+    """The column of which each value has one row, where not each record has."""
+    latest: str | None = None
+    """The column that says which of several is the last; default: their order."""
 
     def elements(self, record: dict[str, Any]) -> list[Any]:
         """What makes the rows of one record."""
@@ -144,7 +150,8 @@ def walk(nodes: list[Any], path: Iterable[Step]) -> list[Any]:
     for step in path:
         below: list[Any] = []
         for node in nodes:
-            value = node.get(step.field) if isinstance(node, dict) else None
+            # A text is its own first component, and a code of no system: HL7 leaves out the signs that divide what is not divided.
+            value = node.get(step.field) if isinstance(node, dict) else node if step.field in ("1", "@local") and isinstance(node, str) else None
             elements = value if isinstance(value, list) else [] if value is None else [value]
             if step.index is not None:
                 elements = elements[step.index : step.index + 1]
@@ -178,9 +185,15 @@ def _reason(error: Exception) -> str:
 def _mapped(where: str, spec: Any) -> Mapped:
     if not isinstance(spec, dict) or not isinstance(spec.get("columns"), dict) or not spec["columns"] or len(WHOLE & spec.keys()) != 1:
         raise SourceError(f"{where}: needs 'record' (or FHIR's word, 'resource') and 'columns'")
-    _known_words(where, spec, (*WHOLE, "each", "columns"))
+    _known_words(where, spec, (*WHOLE, "each", "one", "latest", "columns"))
     columns = {str(name): _column(f"{where}, column '{name}'", entry) for name, entry in spec["columns"].items()}
-    return Mapped(str(next(spec[word] for word in WHOLE if word in spec)), _path(where, str(spec["each"])) if spec.get("each") else (), columns)
+    for word in ("one", "latest"):
+        if word in spec and str(spec[word]) not in columns:
+            raise SourceError(f"{where}: '{word}' names no column '{spec[word]}'.{nearest(str(spec[word]), list(columns))}")
+    if "latest" in spec and "one" not in spec:
+        raise SourceError(f"{where}: 'latest' says which row stays where 'one' names the column of which each value has one")
+    kind, each = str(next(spec[word] for word in WHOLE if word in spec)), _path(where, str(spec["each"])) if spec.get("each") else ()
+    return Mapped(kind, each, columns, spec.get("one"), spec.get("latest"))
 
 
 def _column(where: str, entry: Any) -> Column:
@@ -236,12 +249,26 @@ def _step(where: str, field: str, inside: str | None) -> Step:
 
 
 def _holds(element: Any, path: tuple[str, ...], value: str) -> bool:
-    return value in map(as_text, walk([element], (Step(field) for field in path)))
+    return value in map(_text, walk([element], (Step(field) for field in path)))
 
 
-def _decoded(data: str) -> str:
+def _text(value: Any) -> str | None:
+    return value.text if isinstance(value, Branch) else as_text(value)
+
+
+def decoded(data: str) -> str:
     """An attachment's text. What is none (a PDF, broken base64) cannot be scrubbed: a tag stands for it, which `scrub` counts."""
     if not data.strip():
         return data
     found = decode(data, declared=True)
     return found.text if isinstance(found, Base64Layer) else unreadable_tag(found or "base64")
+
+
+#: What becomes of a path's first value, by `take`.
+ONE: dict[str, Callable[[str], str | None]] = {
+    "reference": reference_id,
+    "base64": decoded,
+    "time": iso_time,
+    "day": iso_day,
+    "us-zip": zip_digits,
+}
