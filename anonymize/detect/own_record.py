@@ -15,7 +15,8 @@ from itertools import product
 import regex
 
 from anonymize.detect.base import Finding, Identifier
-from anonymize.detect.sieve import folded, odd
+from anonymize.detect.required import odd
+from anonymize.detect.sieve import folded
 from anonymize.detect.words import is_common, lines
 from anonymize.policy.model import Kind
 
@@ -59,7 +60,7 @@ class _Form:
 
 @dataclass(frozen=True)
 class _Compiled:
-    """A subject's record, ready to be looked up: its forms by kind, the longest first, and codes by their letters and digits alone, lower case."""
+    """A subject's record, ready to be looked up: its forms by kind, the longest first; codes by their letters and digits alone, lower case."""
 
     forms: tuple[tuple[Kind, tuple[_Form, ...]], ...]
     codes: dict[str, Kind]
@@ -81,7 +82,9 @@ def _compiled(record: tuple[Identifier, ...]) -> _Compiled:
                 codes.setdefault(form, identifier.kind)
     if initials := _initials(record):
         by_kind.setdefault(Kind.NAME, set()).update(initials)
-    forms = tuple((kind, tuple(sorted(some, key=lambda f: (-len(f.expression), f.expression)))) for kind, some in sorted(by_kind.items()) if some)
+    forms = tuple(
+        (kind, tuple(sorted(some, key=lambda f: (-len(f.expression), f.expression)))) for kind, some in sorted(by_kind.items()) if some
+    )
     return _Compiled(forms, codes, frozenset(code[:size] for code in codes for size in range(1, len(code) + 1)))
 
 

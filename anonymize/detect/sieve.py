@@ -1,59 +1,23 @@
-"""Spares rules their search: what must stand in a text for an expression to match, read out of the expression itself.
+"""Spares rules their search: an expression is tried only where what each of its matches requires stands in the text.
 
-Most rules look for a word or a number that most paragraphs do not hold. One pass over a paragraph (Aho & Corasick, 1975) tells which of the words
-of all rules it holds, and where; a rule whose matches begin with such words is tried at those places alone, any other rule searches the
-paragraph where all that it requires stands there. What is found is the same: a requirement is only ever something that every match holds.
+Most rules look for a word or a number that most paragraphs do not hold. One pass over a paragraph (Aho and Corasick, 1975) tells which of the
+words of all rules it holds, and where; a rule whose matches begin with such words is tried at those places alone, any other rule searches the
+paragraph where all that it requires stands there. What is found is the same, in the same order.
 """
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from re import _constants as sre  # type: ignore[attr-defined]
-from re import _parser  # type: ignore[attr-defined]
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ahocorasick
 import regex
 
-#: A text that must stand in another; whether case does not count; whether no letter, digit or underscore may follow it.
-Literal = tuple[str, bool, bool]
+from anonymize.detect.required import WORD, Literal, Required, requirements
 
-#: Classes that the standard library's parser does not know stand as one sign of private use, which is no literal.
-_PROPERTY, _UNKNOWN = regex.compile(r"\\[pP]\{\^?\w+\}"), "\ue000"
-#: Literals longer than this, or more of them in one place, tell no more.
-_LONGEST, _MOST = 8, 400
-#: A class of more signs than this is no literal.
-_WIDEST = 12
-#: How many rules in a hundred signs of a text may be tried by their words; how much of all paragraphs may hold what a rule requires.
-_OFTEN, _NEARLY_ALWAYS = 0.05, 1.5
-#: About how long a paragraph is, in characters, and how much of it each sign is: what is rare is worth asking for.
-_PARAGRAPH = 220
-_SHARES = {" ": 0.18, "\n": 0.02, ".": 0.015, ",": 0.012, "'": 0.004, "-": 0.003}
-_LETTERS = dict(
-    zip("etaoinsrhldcumfpgwybvkxjqz", (12, 9, 8, 7.5, 7, 7, 6.3, 6, 6, 4, 4, 2.8, 2.8, 2.4, 2.2, 2, 2, 2, 2, 1.5, 1, 0.8, 0.2, 0.2, 0.1, 0.1), strict=True)
-)
-_DIGITS, _ASCII_DIGITS = regex.compile(r"\d+"), frozenset("0123456789")
-_WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
+_DIGITS = regex.compile(r"\d+")
 #: Signs that a letter of the language also stands for where case does not count, and that have another length or none in small letters.
 _FOLDED = str.maketrans({"İ": "i", "ſ": "s"})
-
-
-@dataclass(frozen=True)
-class Required:
-    """What every match of an expression holds."""
-
-    literals: tuple[frozenset[Literal], ...] = ()
-    """Of each set one at least."""
-    digits: int = 0
-    run: int = 0
-    """So many digits in all, and so many without anything between."""
-    starts: frozenset[Literal] = frozenset()
-    """One of these, at its begin; empty where that is not known."""
-    at_word: bool = False
-    """It begins where no letter, digit or underscore stands before."""
 
 
 class Sieve:
@@ -66,17 +30,15 @@ class Sieve:
         conditions: dict[Any, int] = {}
         self._needs = [self._mask(one, conditions) for one in required]
         self._counted = [(what, bit) for what, bit in conditions.items() if isinstance(what, tuple)]
-        self._automata = {
-            folds: _automaton({literal for one in required for some in (one.starts, *one.literals) for literal in some if literal[1] is folds}, required, conditions)
-            for folds in (True, False)
-        }
+        literals = {literal for one in required for some in (one.starts, *one.literals) for literal in some}
+        self._automata = {folds: _automaton({one for one in literals if one[1] is folds}, required, conditions) for folds in (True, False)}
 
     @staticmethod
     def _mask(one: Required, conditions: dict[Any, int]) -> int:
         """A bit a condition. Conditions: a set of literals, of which one must stand in the text, or (`digits` or `run`, how many)."""
-        asked: list[Any] = [*one.literals, *((name, least) for name, least in (("digits", one.digits), ("run", one.run)) if least)]
+        counted = [(name, least) for name, least in (("digits", one.digits), ("run", one.run)) if least]
         mask = 0
-        for condition in asked:
+        for condition in (*one.literals, *counted):
             mask |= conditions.setdefault(condition, 1 << len(conditions))
         return mask
 
@@ -104,7 +66,7 @@ class Sieve:
         places: dict[int, set[int]] = {}
         for folds, automaton in self._automata.items():
             for last, forms in automaton.iter(folded(text) if folds else text) if automaton else ():
-                follows = last + 1 < len(text) and text[last + 1] in _WORD
+                follows = last + 1 < len(text) and text[last + 1] in WORD
                 for whole, length, mask, anywhere, at_word in forms:
                     if whole and follows:
                         continue
@@ -112,7 +74,7 @@ class Sieve:
                     start = last - length + 1
                     for number in anywhere:
                         places.setdefault(number, set()).add(start)
-                    if at_word and not (start and text[start - 1] in _WORD):
+                    if at_word and not (start and text[start - 1] in WORD):
                         for number in at_word:
                             places.setdefault(number, set()).add(start)
         return held, places
@@ -151,210 +113,3 @@ def _tried(expression: regex.Pattern[str], text: str, places: set[int] | None) -
         if match is not None:
             yield match
             end = match.end()
-
-
-def requirements(expression: str, *, ignore_case: bool = False) -> Required:
-    """What every match of an expression holds, as far as it can be read out of it. What the standard library cannot parse requires nothing."""
-    try:
-        parsed = _parser.parse(_PROPERTY.sub(_UNKNOWN, expression), re.IGNORECASE if ignore_case else 0)
-    except re.error:
-        return Required()
-    folds = bool(parsed.state.flags & re.IGNORECASE)
-    found = {some for some in _literals(list(parsed), folds) if _share(some) * _PARAGRAPH < _NEARLY_ALWAYS}
-    starts = _closed(_begins(list(parsed), folds))
-    count, run, _ = _digits(list(parsed))
-    return Required(
-        tuple(sorted(found, key=lambda some: (_share(some), sorted(some)))[:3]),
-        count,
-        run,
-        starts if starts and _share(starts) < _OFTEN else frozenset(),
-        at_word=_at_word(list(parsed)) and all(text[0] in _WORD for text, _, _ in starts),
-    )
-
-
-def _share(literals: Iterable[Literal]) -> float:
-    """About how often one of the literals begins at a sign of a text."""
-    return sum(math.prod(_sign_share(sign, folds) for sign in text) for text, folds, _ in literals)
-
-
-def _sign_share(sign: str, folds: bool) -> float:
-    share = _LETTERS.get(sign.lower(), 0) / 100
-    return share * (1 if folds or sign.islower() else 0.1) if share else _SHARES.get(sign, 0.002)
-
-
-#: The text with which a match begins; whether case does not count in it; whether a word ends with it; whether nothing is known of what follows it.
-_Begin = tuple[str, bool, bool, bool]
-_NOTHING, _ANYTHING = ("", False, False, False), ("", False, False, True)
-
-
-def _closed(begins: set[_Begin]) -> frozenset[Literal]:
-    """As literals, the shortest alone; none where one of them is empty: then it can be anything."""
-    return _shortest({(text.lower() if any_case else text, any_case, whole) for text, any_case, whole, _ in begins})
-
-
-def _shortest(literals: set[Literal]) -> frozenset[Literal]:
-    """Without those that begin with another; none where one is empty."""
-    if any(not text for text, _, _ in literals):
-        return frozenset()
-    open_ = {(text, any_case) for text, any_case, whole in literals if not whole}
-    return frozenset(
-        (text, any_case, whole)
-        for text, any_case, whole in literals
-        if not any((text[:size], any_case) in open_ for size in range(1, len(text) + whole))
-    )
-
-
-def _begins(items: Sequence[Any], folds: bool) -> set[_Begin]:
-    """With what a match of a sequence begins."""
-    begins = {_NOTHING}
-    for item in items:
-        if all(closed for *_, closed in begins):
-            break
-        if item == (sre.AT, sre.AT_BOUNDARY):
-            begins = {_ended(begin) for begin in begins}
-            continue
-        then = _item_begins(item, folds)
-        longer = {begin if begin[3] else _joined(begin, following) for begin in begins for following in then}
-        if len(longer) > _MOST:
-            return {(text, any_case, whole, True) for text, any_case, whole, _ in begins}
-        begins = longer
-    return begins
-
-
-def _joined(begin: _Begin, following: _Begin) -> _Begin:
-    text = begin[0] + following[0]
-    return text, begin[1] or following[1], following[2], following[3] or len(text) >= _LONGEST
-
-
-def _ended(begin: _Begin) -> _Begin:
-    """Where a word's bound stands behind a letter, no other letter follows."""
-    text, any_case, whole, closed = begin
-    ends = not closed and text[-1:] in _WORD and text != ""
-    return text, any_case, whole or ends, closed or ends
-
-
-def _item_begins(item: Any, folds: bool) -> set[_Begin]:
-    kind, value = item
-    if kind in (sre.AT, sre.ASSERT, sre.ASSERT_NOT):
-        return {_NOTHING}
-    if kind in (sre.LITERAL, sre.IN):
-        signs = _signs([item] if kind is sre.LITERAL else value)
-        known = signs and len(signs) <= _WIDEST and not (folds and any(map(odd, signs)))
-        return {(sign, folds and sign.isalpha(), False, False) for sign in signs} if known else {_ANYTHING}
-    if kind is sre.SUBPATTERN:
-        return _begins(value[3], _folds(value, folds))
-    if kind is sre.ATOMIC_GROUP:
-        return _begins(value, folds)
-    if kind is sre.BRANCH:
-        return set().union(*(_begins(branch, folds) for branch in value[1]))
-    if kind in _REPEATS:
-        least, most, body = value
-        if least == most and least <= _LONGEST:
-            return _begins([one for _ in range(least) for one in body], folds)
-        once = {(text, any_case, whole, closed or most > 1) for text, any_case, whole, closed in _begins(body, folds)}
-        return once if least else once | {_NOTHING}
-    return {_ANYTHING}
-
-
-_REPEATS = (sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT)
-
-
-def odd(sign: str) -> bool:
-    """Whether other signs than its capital may mean the same where case does not count; those of Western Europe's letters do not."""
-    return not sign.isascii() and sign.lower() != sign.upper() and not "à" <= sign.lower() <= "ÿ"
-
-
-def _folds(group: Any, folds: bool) -> bool:
-    _, added, taken, _ = group
-    return (folds or bool(added & re.IGNORECASE)) and not taken & re.IGNORECASE
-
-
-def _signs(members: Sequence[Any]) -> set[str]:
-    """The signs of a class; none where it has others than can be told one by one."""
-    signs: set[str] = set()
-    for kind, value in members:
-        if kind is sre.LITERAL and chr(value) != _UNKNOWN:
-            signs.add(chr(value))
-        elif kind is sre.RANGE and value[1] - value[0] < 2 * _WIDEST:
-            signs.update(map(chr, range(value[0], value[1] + 1)))
-        else:
-            return set()
-    return signs
-
-
-def _literals(items: Sequence[Any], folds: bool) -> Iterator[frozenset[Literal]]:
-    """Sets of literals, of each of which every match holds one: what its end begins with, from each item on, and what items hold inside."""
-    for index, (kind, value) in enumerate(items):
-        if kind not in (sre.AT, sre.ASSERT_NOT):
-            begun = _closed(_begins(items[index:], folds))
-            if begun:
-                yield begun
-        if kind is sre.SUBPATTERN:
-            yield from _literals(value[3], _folds(value, folds))
-        elif kind is sre.ATOMIC_GROUP:
-            yield from _literals(value, folds)
-        elif kind is sre.ASSERT:
-            yield from _literals(value[1], folds)
-        elif kind in _REPEATS and value[0]:
-            yield from _literals(value[2], folds)
-        elif kind is sre.BRANCH:
-            best = [min(_literals(branch, folds), key=_share, default=frozenset[Literal]()) for branch in value[1]]
-            if all(best):
-                yield _shortest(set().union(*best))
-
-
-def _digits(items: Sequence[Any]) -> tuple[int, int, bool]:
-    """How many digits every match of a sequence holds; how many of them with nothing between; whether it holds nothing else."""
-    count = best = run = joined = 0
-    alone = True
-    for item in items:
-        if item[0] in (sre.AT, sre.ASSERT_NOT, sre.ASSERT):
-            if item[0] is sre.ASSERT and item[1][0] > 0:
-                ahead, ahead_run, _ = _digits(item[1][1])
-                best, run = max(best, count + ahead), max(run, ahead_run)
-            continue
-        within, within_run, digits = _item_digits(item)
-        count += within
-        joined = joined + within if digits else 0
-        run, alone = max(run, within_run, joined), alone and digits
-    return max(best, count), run, alone
-
-
-def _item_digits(item: Any) -> tuple[int, int, bool]:
-    kind, value = item
-    if kind in (sre.LITERAL, sre.IN):
-        is_digit = _is_digits([item] if kind is sre.LITERAL else value)
-        return int(is_digit), int(is_digit), is_digit
-    if kind is sre.SUBPATTERN:
-        return _digits(value[3])
-    if kind is sre.ATOMIC_GROUP:
-        return _digits(value)
-    if kind is sre.BRANCH:
-        counts, runs, alone = zip(*map(_digits, value[1]), strict=True)
-        return min(counts), min(runs), all(alone)
-    if kind in _REPEATS:
-        count, run, alone = _digits(value[2])
-        return value[0] * count, (value[0] * count if alone else run) if value[0] else 0, alone
-    return 0, 0, False
-
-
-def _is_digits(members: Sequence[Any]) -> bool:
-    signs = _signs(members)
-    return members == [(sre.CATEGORY, sre.CATEGORY_DIGIT)] or (bool(signs) and signs <= _ASCII_DIGITS)
-
-
-def _at_word(items: Sequence[Any]) -> bool:
-    """Whether what stands before a match is no letter, digit or underscore, if the match begins with one."""
-    for kind, value in items:
-        if kind is sre.AT and value is sre.AT_BOUNDARY:
-            return True
-        if kind is sre.ASSERT_NOT and value[0] < 0 and len(value[1]) == 1 and value[1][0][0] is sre.IN:
-            if (sre.CATEGORY, sre.CATEGORY_WORD) in value[1][0][1] and value[1][0][1][0][0] is not sre.NEGATE:
-                return True
-        elif kind is sre.SUBPATTERN:
-            return _at_word(value[3])
-        elif kind is sre.BRANCH:
-            return all(map(_at_word, value[1]))
-        if kind not in (sre.AT, sre.ASSERT, sre.ASSERT_NOT):
-            return False
-    return False

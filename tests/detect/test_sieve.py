@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from anonymize.detect.patterns import patterns
-from anonymize.detect.sieve import Required, Sieve, folded, requirements
+from anonymize.detect.required import Required, requirements
+from anonymize.detect.sieve import Sieve, folded
 
 Spans = list[tuple[int, int, int]]
 
@@ -39,7 +40,30 @@ def fragments() -> list[str]:
     """What the rules look for, in any case, and what could be taken for it."""
     asked = [requirements(e.pattern, ignore_case=bool(e.flags & regex.IGNORECASE)) for e in rules()[0]]
     literals = {text for one in asked for some in (one.starts, *one.literals) for text, _, _ in some}
-    odd = ["İ", "ſ", "\u212a", "ß", "é", "É", "ﬁ", "\u0661", "²", "\u0301", "😀", "_", "\t", "\n", "  ", "Anna", "Rosé", "K. Lee", "12", "3/4", "2019", "90"]
+    odd = [
+        "İ",
+        "ſ",
+        "\u212a",
+        "ß",
+        "é",
+        "É",
+        "ﬁ",
+        "\u0661",
+        "²",
+        "\u0301",
+        "😀",
+        "_",
+        "\t",
+        "\n",
+        "  ",
+        "Anna",
+        "Rosé",
+        "K. Lee",
+        "12",
+        "3/4",
+        "2019",
+        "90",
+    ]
     forms = {form for text in literals for form in (text, text.upper(), text.title(), text.replace("s", "ſ").replace("k", "\u212a"))}
     return [*sorted(forms), *odd, *"0123456789 .,:;-/()|@#'\"=&^~"]
 
@@ -111,7 +135,9 @@ def test_what_matches_is_never_sieved_out(expression: str, flags: int) -> None:
         (r"(?-i:Ab)c", {("abc", True, False)}, 0, 0),
     ],
 )
-def test_what_every_match_holds_is_read_out_of_the_expression(expression: str, starts: set[tuple[str, bool, bool]], digits: int, run: int) -> None:
+def test_what_every_match_holds_is_read_out_of_the_expression(
+    expression: str, starts: set[tuple[str, bool, bool]], digits: int, run: int
+) -> None:
     read = requirements(expression, ignore_case=True)
     assert (set(read.starts), read.digits, read.run) == (starts, digits, run)
 
