@@ -118,6 +118,8 @@ def _begins(items: Sequence[Any], folds: bool) -> set[_Begin]:
     """With what a match of a sequence begins."""
     begins = {_NOTHING}
     for item in items:
+        if _ANYTHING in begins:
+            return {_ANYTHING}
         if all(closed for *_, closed in begins):
             break
         if item == (sre.AT, sre.AT_BOUNDARY):
