@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+from pathlib import Path
 
 from anonymize.errors import KeyMissing
 
@@ -26,15 +27,29 @@ def provided() -> dict[str, bytes]:
     return dict(_keyring)
 
 
+def from_environment(name: str) -> bytes:
+    """The secret in the variable NAME, or in the file that NAME_FILE names (as containers and cluster nodes hand secrets out); else nothing.
+
+    Raises KeyMissing where that file cannot be read.
+    """
+    file = os.environ.get(f"{name}_FILE")
+    if name in os.environ or not file:
+        return os.environ.get(name, "").encode()
+    try:
+        return Path(file).read_bytes().strip()
+    except OSError as error:
+        raise KeyMissing(f"no key: {name}_FILE names a file that cannot be read ({error.strerror})") from None
+
+
 def resolve(reference: str) -> bytes:
-    """The secret behind a reference: `env:NAME` from the environment, any other from the keyring.
+    """The secret behind a reference: `env:NAME` from the environment (NAME, or the file that NAME_FILE names), any other from the keyring.
 
     Raises KeyMissing where there is none, or where it is shorter than 32 bytes.
     """
     scheme, _, name = reference.partition(":")
     secret = _keyring.get(reference)
     if secret is None and scheme == "env":
-        secret = os.environ.get(name, "").encode()
+        secret = from_environment(name)
     if not secret:
         hint = f"export {name}=$(openssl rand -hex 32)" if scheme == "env" else f"an Airflow Variable '{name}'"
         raise KeyMissing(f"no key: {reference} is not set. Give a secret of 32 bytes or more, for example: {hint}")

@@ -14,7 +14,6 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from itertools import groupby
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -65,8 +64,6 @@ from anonymize.taking_back import withheld
 from anonymize.transform import dates
 from anonymize.transform.batch import (
     FINDINGS,
-    IDENTIFIER_LIST,
-    IDENTIFIERS,
     KEY,
     KNOWN,
     KNOWN_SCHEMA,
@@ -75,9 +72,11 @@ from anonymize.transform.batch import (
     Deidentify,
     Keep,
     flag_subjects,
+    total_findings,
 )
+from anonymize.transform.identifiers import IDENTIFIER_ROWS, IDENTIFIERS_SCHEMA, FindIdentifiers, GatherIdentifiers
 from anonymize.transform.methods import ARROW_TYPES
-from anonymize.transform.pseudonym import canonical, pseudonymize
+from anonymize.transform.pseudonym import canonical
 from anonymize.validate.counting import Staged
 from anonymize.validate.counting import facts as count_facts
 from anonymize.validate.gates import judge
@@ -207,48 +206,23 @@ def collect(run: Run) -> Counts:
     return run.once("collect", lambda: _collect(run))
 
 
-IDENTIFIERS_SCHEMA = pa.schema([(KEY, pa.string()), (SUBJECT, pa.string()), (IDENTIFIERS, IDENTIFIER_LIST)])
-_LONG = pa.schema([(KEY, pa.string()), ("kind", pa.string()), ("value", pa.string()), ("column", pa.string())])
-
-
 def _collect(run: Run) -> Counts:
-    loose = Table("identifiers", _LONG, lambda: _identifier_rows(run))
-    ordered = run.engine.write(loose, run.folder("collect"), sort=_LONG.names)
-    by_subject = Table("identifiers", IDENTIFIERS_SCHEMA, lambda: _by_subject(run, ordered.table))
+    ordered = run.engine.write(_loose(run), run.folder("collect"), sort=IDENTIFIER_ROWS.names)
+    by_subject = run.engine.map(ordered.table, GatherIdentifiers(run.key), IDENTIFIERS_SCHEMA, whole=KEY)
     written = run.engine.write(by_subject, run.folder("identifiers"))
     return {"subjects": written.rows, "identifiers": ordered.rows}
 
 
-def _identifier_rows(run: Run) -> Iterator[pa.RecordBatch]:
+def _loose(run: Run) -> Table:
+    """Every identifier of every record that is about a subject, table by table."""
+    found = []
     for table in tables(run.policy):
-        if run.policy.subject_column(table) is None:
-            continue
-        for batch in run.engine.read(run.folder("extract", table)).batches():
-            for column, kind in searched_kinds(run.policy, table).items():
-                value = pc.utf8_trim_whitespace(batch[column].cast(pa.string()))
-                rows = [batch[KEY], pa.repeat(kind.value, batch.num_rows), value, pa.repeat(column, batch.num_rows)]
-                found = pa.RecordBatch.from_arrays(rows, schema=_LONG)
-                yield found.filter(pc.and_(pc.is_valid(value), pc.not_equal(value, "").fill_null(False)))
-
-
-def _by_subject(run: Run, ordered: Table) -> Iterator[pa.RecordBatch]:
-    """One row a subject, its distinct identifiers in a list. The rows come sorted by subject, so no more than one subject is held."""
-    rows = (row for batch in ordered.batches() for row in batch.to_pylist())
-    pending: list[tuple[str, list[dict[str, str]]]] = []
-    for subject, group in groupby(rows, key=lambda row: row[KEY]):
-        distinct = {(row["kind"], row["value"], row["column"]) for row in group}
-        pending.append((subject, [dict(zip(("kind", "value", "column"), item, strict=True)) for item in sorted(distinct)]))
-        if len(pending) == 5_000:
-            yield _subject_batch(run, pending)
-            pending = []
-    if pending:
-        yield _subject_batch(run, pending)
-
-
-def _subject_batch(run: Run, pending: list[tuple[str, list[dict[str, str]]]]) -> pa.RecordBatch:
-    keys = pa.array([subject for subject, _ in pending], pa.string())
-    lists = pa.array([identifiers for _, identifiers in pending], IDENTIFIER_LIST)
-    return pa.RecordBatch.from_arrays([keys, pseudonymize(keys, run.key, namespace="subject"), lists], schema=IDENTIFIERS_SCHEMA)
+        searched = tuple((column, kind.value) for column, kind in searched_kinds(run.policy, table).items())
+        if searched and run.policy.subject_column(table) is not None:
+            extracted = run.engine.read(run.folder("extract", table))
+            needed = extracted.only(pa.schema([extracted.schema.field(name) for name in (KEY, *dict(searched))]))
+            found.append(run.engine.map(needed, FindIdentifiers(searched), IDENTIFIER_ROWS))
+    return found[0].followed_by(found[1:]) if found else Table("identifiers", IDENTIFIER_ROWS, lambda: iter(()))
 
 
 # ----------------------------------------------------------------------------------------------------------------------- deidentify
@@ -272,13 +246,14 @@ def _deidentify(run: Run, table: str) -> Counts:
     rows = (run.record.get("extract", table) or {})["rows"]
     stripped = run.watched(run.engine.map(source, fn, schema), "deidentify", rows)
     written = run.engine.write(stripped, run.folder("deidentify", table))
-    return {"rows": written.rows, "findings": _findings(written.table)}
+    return {"rows": written.rows, "findings": _findings(run, written.table) if fn.has_text else {}}
 
 
-def _findings(table: Table) -> dict[str, int]:
+def _findings(run: Run, table: Table) -> dict[str, int]:
+    told = table.only(pa.schema([table.schema.field(FINDINGS)]))
     total: Counter[str] = Counter()
-    for batch in table.batches():
-        for counts in batch[FINDINGS].drop_null().to_pylist():
+    for batch in run.engine.map(told, total_findings, told.schema).batches():
+        for counts in batch[FINDINGS].to_pylist():
             total.update(json.loads(counts))
     return dict(sorted(total.items()))
 
@@ -396,7 +371,7 @@ def _about(run: Run) -> About | None:
 
 
 def _one_row_a_subject(run: Run, table: str, known: Table) -> None:
-    rows, subjects = sum(batch.num_rows for batch in known.batches()), run.engine.tally(known, [SUBJECT], None).num_rows
+    rows, subjects = (run.engine.tally(known, [], counted)["subjects"][0].as_py() for counted in (None, SUBJECT))
     if rows != subjects:
         raise AnonymizeError(
             f"{run.policy.where('subject')}  subject: table '{table}' has {rows:,} rows of {subjects:,} subjects, and a subject "
@@ -433,12 +408,7 @@ def _drawn(run: Run, table: str, source: Table) -> tuple[Table, int]:
 
 
 def _without(table: Table, columns: list[str]) -> Table:
-    return _only(table, pa.schema([field for field in table.schema if field.name not in columns]))
-
-
-def _only(table: Table, schema: pa.Schema) -> Table:
-    """Some columns of a table, under their schema's metadata. Not a map: choosing columns costs less than the way to a worker."""
-    return Table(table.name, schema, lambda: (batch.select(schema.names).cast(schema) for batch in table.batches()))
+    return table.only(pa.schema([field for field in table.schema if field.name not in columns]))
 
 
 def _stage(run: Run, table: str) -> Counts:
@@ -447,8 +417,8 @@ def _stage(run: Run, table: str) -> Counts:
     generalized = run.engine.read(run.folder("generalize", table))
     schema = published_schema(run.policy, table, generalized.schema)
     rows = run.policy.release.file_rows
-    written = run.engine.write(_only(generalized, schema), run.folder("stage", table), file_rows=rows)
-    run.engine.write(_only(generalized, pa.schema([(SUBJECT, pa.string())])), run.folder("subjects", table), file_rows=rows)
+    written = run.engine.write(generalized.only(schema), run.folder("stage", table), file_rows=rows)
+    run.engine.write(generalized.only(pa.schema([(SUBJECT, pa.string())])), run.folder("subjects", table), file_rows=rows)
     return {"rows": written.rows, "files": len(written.files)}
 
 

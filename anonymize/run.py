@@ -170,18 +170,18 @@ class Run:
     def watched(self, table: Table, step: str, rows: int) -> Table:
         """The table; while it is read, a line is said every few seconds: how far, at what rate, and for how long still."""
 
-        def batches() -> Iterator[pa.RecordBatch]:
-            done, start = 0, time.monotonic()
-            told = start
-            for batch in table.batches():
-                yield batch
-                done += batch.num_rows
-                now = time.monotonic()
-                if now - told > PROGRESS_SECONDS and done < rows:
-                    told, rate = now, done / (now - start)
-                    self.say(f"{step} {table.name}: {done:,} of {rows:,} rows, {rate:,.0f} rows/s, about {(rows - done) / rate:,.0f} s left")
+        done, start = 0, time.monotonic()
+        told = start
 
-        return Table(table.name, table.schema, batches, None)
+        def see(more: int) -> None:
+            nonlocal done, told
+            done += more
+            now = time.monotonic()
+            if now - told > PROGRESS_SECONDS and done < rows:
+                told, rate = now, done / (now - start)
+                self.say(f"{step} {table.name}: {done:,} of {rows:,} rows, {rate:,.0f} rows/s, about {(rows - done) / rate:,.0f} s left")
+
+        return table.watched(see)
 
     def close(self, *, remove: bool = False) -> None:
         """End the engine; remove the workspace where the run ended well."""

@@ -14,7 +14,10 @@ settings.register_profile("anonymize", deadline=None)
 settings.load_profile("anonymize")
 
 ROOT = Path(__file__).resolve().parents[1]
-NEED_AIRFLOW = ("airflow/test_standalone.py", "airflow/test_desk.py", "airflow/test_desk_in_a_browser.py")
+TOGETHER = {
+    "airflow": ("airflow/test_standalone.py", "airflow/test_desk.py", "airflow/test_desk_in_a_browser.py"),
+    "spark": ("engine/test_engine.py", "engine/test_spark.py", "engine/test_spark_road.py"),
+}
 KEY = "test-key-not-a-secret-0123456789abcdef"
 
 
@@ -34,12 +37,13 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Of two workers one takes all tests that need a running Airflow: they share it, and a second would take minutes and half the machine."""
+    """Of the workers one takes all tests that need a running Airflow, and one those that need a running Spark: they share it, and a second
+    would take minutes and half the machine."""
     from xdist.scheduler import LoadFileScheduling
 
-    class OneAirflow(LoadFileScheduling):
+    class OneOfEach(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = super()._split_scope(nodeid)
-            return "airflow" if any(f"/{name}" in f"/{file}" for name in NEED_AIRFLOW) else file
+            return next((what for what, names in TOGETHER.items() if any(f"/{name}" in f"/{file}" for name in names)), file)
 
-    return OneAirflow(config, log) if config.getoption("dist") == "loadfile" else None
+    return OneOfEach(config, log) if config.getoption("dist") == "loadfile" else None

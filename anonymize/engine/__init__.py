@@ -12,6 +12,10 @@ __all__ = ["Engine", "Table", "make_engine"]
 
 def make_engine(choice: EngineChoice, *, scratch: Path) -> Engine:
     """The engine that a policy chooses. scratch: a private folder to spill to."""
+    if choice.spark is not None:
+        from anonymize.engine.spark import SparkEngine
+
+        return SparkEngine(master=choice.spark.master, conf=choice.spark.conf, scratch=scratch, tally=choice.tally)
     from anonymize.engine.local import LocalEngine
 
-    return LocalEngine(workers=choice.local.workers, memory=choice.local.memory, scratch=scratch)
+    return LocalEngine(workers=choice.local.workers, memory=choice.local.memory, scratch=scratch, tally=choice.tally)

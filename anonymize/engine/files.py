@@ -9,11 +9,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 #: Rows a row group: small enough to prune by statistics, large enough to compress.
 GROUP_ROWS = 131_072
+#: A row group ends with the row that brings its texts to so many bytes.
+GROUP_BYTES = 64 << 20
+READ_ROWS = 10_000
+
+
+def parquet_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """The rows of a folder of Parquet files, file by file in the order of their names."""
+    for file in sorted(path.glob("*.parquet")):
+        yield from ds.dataset(file, format="parquet").to_batches(columns=columns, batch_size=READ_ROWS)
 
 
 @contextmanager
@@ -33,14 +45,17 @@ def replace_folder(path: Path) -> Iterator[Path]:
 
 
 class ParquetFolder:
-    """Writes batches to `part-00000.parquet`, `part-00001.parquet` …, each of `file_rows` rows, in full row groups however the batches are
-    cut (but 64 MB of long texts are a group too). At least one file, so that a table of no rows keeps its schema."""
+    """Writes batches to `part-00000.parquet`, `part-00001.parquet` …, each of `file_rows` rows, in full row groups: 131,072 rows, or fewer
+    where their texts reach 64 MB. The bytes depend on the rows alone, however the batches are cut. At least one file, so that a table of no
+    rows keeps its schema."""
 
-    def __init__(self, folder: Path, schema: pa.Schema, file_rows: int) -> None:
-        self.folder, self.schema, self.file_rows = folder, schema, file_rows
+    def __init__(self, folder: Path, schema: pa.Schema, file_rows: int, *, name: str = "part-{:05}.parquet") -> None:
+        self.folder, self.schema, self.file_rows, self.name = folder, schema, file_rows, name
         self.rows = 0
+        self.groups: list[list[int]] = []
+        """The rows of each file's row groups."""
         self._pending: list[pa.RecordBatch] = []
-        self._pending_rows = self._pending_bytes = self._in_file = self._number = 0
+        self._pending_rows = self._pending_bytes = self._in_file = 0
         self._writer: pq.ParquetWriter | None = None
 
     def __enter__(self) -> ParquetFolder:
@@ -48,44 +63,60 @@ class ParquetFolder:
 
     def __exit__(self, type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is None:
-            self._flush(final=True)
-            if self._number == 0:
+            self._flush()
+            if not self.groups:
                 self._open()
         if self._writer is not None:
             self._writer.close()
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Add a batch; written once a row group is full (or 64 MB of long texts are waiting)."""
+        """Add a batch; a row group is written once it is full."""
         self.rows += batch.num_rows
-        self._pending.append(batch)
-        self._pending_rows += batch.num_rows
-        self._pending_bytes += batch.nbytes
-        if self._pending_rows >= GROUP_ROWS or self._pending_bytes >= 64 << 20:
-            self._flush(final=self._pending_rows < GROUP_ROWS)
+        while batch.num_rows:
+            room = min(GROUP_ROWS - self._pending_rows, self.file_rows - self._in_file - self._pending_rows)
+            taken = batch.slice(0, room)
+            taken, size = _up_to(taken, GROUP_BYTES - self._pending_bytes)
+            self._pending.append(taken)
+            self._pending_rows += taken.num_rows
+            self._pending_bytes += size
+            if taken.num_rows == room or self._pending_bytes >= GROUP_BYTES:
+                self._flush()
+            batch = batch.slice(taken.num_rows)
 
-    def _flush(self, *, final: bool) -> None:
-        table = pa.Table.from_batches(self._pending, self.schema)
-        start = 0
-        while table.num_rows - start >= GROUP_ROWS or (final and table.num_rows > start):
-            start += self._write(table.slice(start, GROUP_ROWS))
-        rest = table.slice(start)
-        self._pending = rest.to_batches() if rest.num_rows else []
-        self._pending_rows = rest.num_rows
-        self._pending_bytes = rest.nbytes if rest.num_rows else 0
-
-    def _write(self, group: pa.Table) -> int:
+    def _flush(self) -> None:
+        if not self._pending:
+            return
         if self._writer is None or self._in_file >= self.file_rows:
             self._open()
-        group = group.slice(0, min(group.num_rows, self.file_rows - self._in_file))
         assert self._writer is not None  # for the type checker: _open sets it
-        self._writer.write_table(group, row_group_size=GROUP_ROWS)
-        self._in_file += group.num_rows
-        return group.num_rows
+        # In one piece: pages end where pieces do.
+        self._writer.write_table(pa.Table.from_batches(self._pending, self.schema).combine_chunks(), row_group_size=GROUP_ROWS)
+        self._in_file += self._pending_rows
+        self.groups[-1].append(self._pending_rows)
+        if self._in_file >= self.file_rows:
+            self._in_file = 0
+            self._writer.close()
+            self._writer = None
+        self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
 
     def _open(self) -> None:
         if self._writer is not None:
             self._writer.close()
-        name = self.folder / f"part-{self._number:05}.parquet"
+        name = self.folder / self.name.format(len(self.groups))
         self._writer = pq.ParquetWriter(name, self.schema, compression="zstd", write_statistics=True)
-        self._number += 1
+        self.groups.append([])
         self._in_file = 0
+
+
+def _up_to(batch: pa.RecordBatch, room: int) -> tuple[pa.RecordBatch, int]:
+    """The batch's first rows, up to the one with which its texts fill the room in bytes; and the bytes of these texts."""
+    texts = [c for c in batch.columns if pa.types.is_string(c.type) or pa.types.is_binary(c.type) or pa.types.is_large_string(c.type)]
+    if not texts:
+        return batch, 0
+    lengths = [pc.fill_null(pc.binary_length(column), 0) for column in texts]
+    whole = sum(pc.sum(length).as_py() or 0 for length in lengths)
+    if whole < room:
+        return batch, whole
+    reached = np.cumsum(sum(length.to_numpy(zero_copy_only=False).astype(np.int64) for length in lengths))
+    rows = int(np.searchsorted(reached, room)) + 1
+    return batch.slice(0, rows), int(reached[min(rows, len(reached)) - 1])

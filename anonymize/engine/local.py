@@ -15,36 +15,49 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from anonymize import keys
-from anonymize.engine.base import Mapper, Table, Written
-from anonymize.engine.files import ParquetFolder, replace_folder
+from anonymize.engine.base import TALLY_LIMIT, Mapper, Table, Written, hold_tally
+from anonymize.engine.batches import BATCH_ROWS, applied, balanced, whole_groups
+from anonymize.engine.files import ParquetFolder, parquet_batches, replace_folder
 from anonymize.errors import StepFailed, without_values
-
-BATCH_ROWS = 10_000
-#: What a worker is given at a time: enough to pay for the way there, little enough to share long texts.
-BATCH_BYTES = 256 << 10
 
 
 class LocalEngine:
-    """Four verbs on one machine. workers: processes (0: one a core); memory: DuckDB's limit; scratch: where DuckDB spills to."""
+    """Four verbs on one machine. workers: processes (0: one a core); memory: DuckDB's limit; scratch: where DuckDB spills to;
+    tally: the most distinct tuples that are searched."""
 
-    def __init__(self, *, workers: int = 0, memory: str = "4GB", scratch: Path) -> None:
+    def __init__(self, *, workers: int = 0, memory: str = "4GB", scratch: Path, tally: int = TALLY_LIMIT) -> None:
         self.workers = workers or os.cpu_count() or 1
-        self.memory, self.scratch = memory, scratch
+        self.memory, self.scratch, self.tally_limit = memory, scratch, tally
         self._pool: ProcessPoolExecutor | None = None
 
-    def map(self, table: Table, fn: Mapper, schema: pa.Schema) -> Table:
+    def map(self, table: Table, fn: Mapper, schema: pa.Schema, *, whole: str | None = None) -> Table:
         run = self._serial if self.workers == 1 else self._parallel
-        return Table(table.name, schema, lambda: run(table, fn, schema))
+        cut = table.batches if whole is None else lambda: whole_groups(table.batches(), whole)
+        return Table(table.name, schema, lambda: run(Table(table.name, table.schema, cut), fn, schema, whole is None))
 
     def tally(self, table: Table, columns: Sequence[str], subject: str | None) -> pa.Table:
-        names = ", ".join(_quoted(c) for c in columns)
+        names = [_quoted(c) for c in columns]
         count = f"count(DISTINCT {_quoted(subject)})" if subject else "count(*)"
-        order = ", ".join(f"{_quoted(c)} NULLS FIRST" for c in columns)
-        query = f"SELECT {names}, {count} AS subjects FROM input GROUP BY {names} ORDER BY {order}"  # noqa: S608
+        query = f"SELECT {', '.join([*names, f'{count} AS subjects'])} FROM input"  # noqa: S608
+        if columns:
+            query += f" GROUP BY {', '.join(names)} ORDER BY {', '.join(f'{name} NULLS FIRST' for name in names)}"
+        schema = pa.schema([*(table.schema.field(c) for c in columns), pa.field("subjects", pa.int64())])
+        self._hold_tally(table, columns)
         with self._duck({"input": table}) as duck, without_values(f"tally {table.name}"):
-            return duck.sql(query).to_arrow_table()
+            return duck.sql(query).to_arrow_table().cast(schema.remove_metadata())
+
+    def _hold_tally(self, table: Table, columns: Sequence[str]) -> None:
+        """Estimate the number of tuples first, where there are rows enough for too many. Raises TallyTooLarge."""
+        if table.path is None or not columns or _rows_of(table.path) <= self.tally_limit:
+            return
+        names = [_quoted(c) for c in columns]
+        counts = ", ".join(f"approx_count_distinct({name})" for name in [f"hash({', '.join(names)})", *names])
+        with self._duck({"input": table}) as duck, without_values(f"tally {table.name}"):
+            tuples, *each = duck.sql(f"SELECT {counts} FROM input").fetchone() or (0,)  # noqa: S608
+        hold_tally(table.name, tuples, self.tally_limit, dict(zip(columns, each, strict=True)))
 
     def join(self, table: Table, small: Table, on: str) -> Table:
         attached = [field for field in small.schema if field.name != on]
@@ -74,12 +87,7 @@ class LocalEngine:
 
     def read(self, path: Path) -> Table:
         dataset = ds.dataset(path, format="parquet")
-
-        def batches() -> Iterator[pa.RecordBatch]:
-            for file in sorted(path.glob("*.parquet")):
-                yield from ds.dataset(file, format="parquet").to_batches(batch_size=BATCH_ROWS)
-
-        return Table(path.name, dataset.schema, batches, path)
+        return Table(path.name, dataset.schema, lambda: parquet_batches(path), path)
 
     def close(self) -> None:
         """End the worker processes."""
@@ -101,16 +109,16 @@ class LocalEngine:
                 files.add(batch.cast(files.schema))
         shutil.rmtree(parked, ignore_errors=True)
 
-    def _serial(self, table: Table, fn: Mapper, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    def _serial(self, table: Table, fn: Mapper, schema: pa.Schema, cut: bool) -> Iterator[pa.RecordBatch]:  # noqa: ARG002
         for number, batch in enumerate(table.batches()):
-            yield _apply(fn, batch, schema, f"{table.name}, batch {number + 1}")
+            yield applied(fn, batch, schema, f"{table.name}, batch {number + 1}")
 
-    def _parallel(self, table: Table, fn: Mapper, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    def _parallel(self, table: Table, fn: Mapper, schema: pa.Schema, cut: bool) -> Iterator[pa.RecordBatch]:
         """Batches go to the workers and come back in order; no more than twice the workers are under way, so memory stays bounded."""
         pool = self._workers()
         under_way: deque[Future[bytes]] = deque()
         try:
-            for number, batch in enumerate(_balanced(table.batches())):
+            for number, batch in enumerate(balanced(table.batches()) if cut else table.batches()):
                 under_way.append(pool.submit(_remote, fn, _packed(batch), schema, f"{table.name}, batch {number + 1}"))
                 if len(under_way) >= 2 * self.workers:
                     yield _unpacked(under_way.popleft().result())
@@ -142,12 +150,8 @@ class LocalEngine:
         return duck
 
 
-def _balanced(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Batches of no more than BATCH_BYTES, so that long texts are shared among the workers; a row is never cut."""
-    for batch in batches:
-        parts = min(batch.num_rows, -(-batch.nbytes // BATCH_BYTES)) or 1
-        rows = -(-batch.num_rows // parts) or 1
-        yield from (batch.slice(start, rows) for start in range(0, max(batch.num_rows, 1), rows))
+def _rows_of(path: Path) -> int:
+    return sum(pq.read_metadata(file).num_rows for file in path.glob("*.parquet"))
 
 
 def _start(secrets: dict[str, bytes]) -> None:
@@ -177,12 +181,7 @@ def _unpacked(data: bytes) -> pa.RecordBatch:
 
 
 def _remote(fn: Mapper, data: bytes, schema: pa.Schema, where: str) -> bytes:
-    return _packed(_apply(fn, _unpacked(data), schema, where))
-
-
-def _apply(fn: Mapper, batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBatch:
-    with without_values(where):
-        return fn(batch).cast(schema)
+    return _packed(applied(fn, _unpacked(data), schema, where))
 
 
 def _quoted(name: str) -> str:

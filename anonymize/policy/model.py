@@ -502,8 +502,31 @@ class LocalEngine(Checked):
     """DuckDB's limit, after which it spills to disk."""
 
 
+class SparkEngine(Checked):
+    master: str = ""
+    """`local[2]`, `spark://host:7077`, `yarn`, `k8s://…` or `sc://host` (Connect); empty: what `spark-submit` gives."""
+    conf: dict[str, str | bool | int] = {}
+    """Spark's own settings, by their names. A key has no place here: everybody can read them."""
+
+    @field_validator("conf")
+    @classmethod
+    def _words(cls, value: dict[str, str | bool | int]) -> dict[str, str | bool | int]:
+        return {name: str(said).lower() if isinstance(said, bool) else str(said) for name, said in value.items()}
+
+
 class EngineChoice(Checked):
+    """One of the two; `local` where neither is named."""
+
     local: LocalEngine = LocalEngine()
+    spark: SparkEngine | None = None
+    tally: Whole = Field(default=50_000_000, ge=1)
+    """The most distinct tuples of quasi-identifiers that the driver searches; a release of more is stopped before they are gathered."""
+
+    @model_validator(mode="after")
+    def _one(self) -> EngineChoice:
+        if self.spark is not None and "local" in self.model_fields_set:
+            raise ValueError("names two engines. Take local or spark")
+        return self
 
 
 class Policy(Checked):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -133,3 +134,11 @@ class Keep:
 def flag_subjects(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The subjects of a batch, each marked as known: what other tables are joined with."""
     return pa.RecordBatch.from_arrays([batch[SUBJECT], pa.repeat(True, batch.num_rows)], schema=KNOWN_SCHEMA)
+
+
+def total_findings(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The findings of a batch's records, added up to one row of the same column; none where there are none."""
+    total: Counter[str] = Counter()
+    for counts in batch[FINDINGS].drop_null().to_pylist():
+        total.update(json.loads(counts))
+    return pa.record_batch([pa.array([json.dumps(total)] if total else [], pa.string())], names=[FINDINGS])

@@ -1,4 +1,4 @@
-"""The four verbs on one machine."""
+"""The four verbs, on every engine: one worker, two, and Spark."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from anonymize.engine.base import Table
+from anonymize.engine.base import TALLY_LIMIT, Engine, Table
 from anonymize.engine.local import LocalEngine
+from anonymize.engine.spark import SparkEngine
 from anonymize.errors import StepFailed
 
 SCHEMA = pa.schema([("n", pa.int64()), ("who", pa.string())])
@@ -33,22 +34,29 @@ def table(rows: int, batch_rows: int = 10) -> Table:
     return Table("t", SCHEMA, batches)
 
 
-@pytest.fixture(params=[1, 2], ids=["one worker", "two workers"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalEngine]:
-    made = LocalEngine(workers=request.param, scratch=tmp_path / "scratch")
+@pytest.fixture(params=["one worker", "two workers", "spark"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    made = make(request.param, request, tmp_path / "scratch")
     yield made
     made.close()
+
+
+def make(name: str, request: pytest.FixtureRequest, scratch: Path, tally: int = TALLY_LIMIT) -> Engine:
+    if name == "spark":
+        request.getfixturevalue("spark")
+        return SparkEngine(scratch=scratch, tally=tally)
+    return LocalEngine(workers=1 if name == "one worker" else 2, scratch=scratch, tally=tally)
 
 
 def rows(table: Table) -> list[dict[str, object]]:
     return pa.Table.from_batches(list(table.batches()), table.schema).to_pylist()
 
 
-def test_map_keeps_the_order_of_rows(engine: LocalEngine) -> None:
+def test_map_keeps_the_order_of_rows(engine: Engine) -> None:
     assert [row["n"] for row in rows(engine.map(table(95), doubled, SCHEMA))] == [2 * n for n in range(95)]
 
 
-def test_an_error_in_a_map_carries_no_value(engine: LocalEngine) -> None:
+def test_an_error_in_a_map_carries_no_value(engine: Engine) -> None:
     with pytest.raises(StepFailed) as raised:
         rows(engine.map(table(5), broken, SCHEMA))
     assert "s0" not in str(raised.value)
@@ -56,24 +64,24 @@ def test_an_error_in_a_map_carries_no_value(engine: LocalEngine) -> None:
     assert raised.value.__cause__ is None or "s0" not in str(raised.value.__cause__)
 
 
-def test_tally_counts_distinct_subjects_and_takes_null_for_a_value(engine: LocalEngine) -> None:
+def test_tally_counts_distinct_subjects_and_takes_null_for_a_value(engine: Engine) -> None:
     batch = pa.record_batch({"n": [1, 1, 1, None, None], "who": ["a", "a", "b", "a", None]}, schema=SCHEMA)
     tallied = engine.tally(Table("t", SCHEMA, lambda: iter([batch])), ["n"], "who")
     assert tallied.to_pylist() == [{"n": None, "subjects": 1}, {"n": 1, "subjects": 2}]
 
 
-def test_tally_without_a_subject_counts_rows(engine: LocalEngine) -> None:
+def test_tally_without_a_subject_counts_rows(engine: Engine) -> None:
     assert engine.tally(table(14), ["who"], None)["subjects"].to_pylist() == [2] * 7
 
 
-def test_join_attaches_and_keeps_order_and_rows_without_a_partner(engine: LocalEngine) -> None:
+def test_join_attaches_and_keeps_order_and_rows_without_a_partner(engine: Engine) -> None:
     small = pa.record_batch({"who": ["s1"], "list": [[1, 2]]})
     joined = rows(engine.join(table(9), Table("small", small.schema, lambda: iter([small])), "who"))
     assert [row["n"] for row in joined] == list(range(9))
     assert [row["list"] for row in joined] == [[1, 2] if n % 7 == 1 else None for n in range(9)]
 
 
-def test_write_sorts_and_cuts_into_files(engine: LocalEngine, tmp_path: Path) -> None:
+def test_write_sorts_and_cuts_into_files(engine: Engine, tmp_path: Path) -> None:
     written = engine.write(table(95), tmp_path / "out", sort=["who", "n"], file_rows=40)
     assert [file.name for file in written.files] == ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
     found = rows(written.table)
@@ -81,13 +89,13 @@ def test_write_sorts_and_cuts_into_files(engine: LocalEngine, tmp_path: Path) ->
     assert len(found) == 95
 
 
-def test_a_table_of_no_rows_keeps_its_schema(engine: LocalEngine, tmp_path: Path) -> None:
+def test_a_table_of_no_rows_keeps_its_schema(engine: Engine, tmp_path: Path) -> None:
     written = engine.write(table(0), tmp_path / "out", sort=["n"])
     assert (written.rows, len(written.files)) == (0, 1)
     assert engine.read(tmp_path / "out").schema == SCHEMA
 
 
-def test_a_write_that_breaks_leaves_the_old_folder(engine: LocalEngine, tmp_path: Path) -> None:
+def test_a_write_that_breaks_leaves_the_old_folder(engine: Engine, tmp_path: Path) -> None:
     engine.write(table(5), tmp_path / "out")
     with pytest.raises(StepFailed):
         engine.write(engine.map(table(5), broken, SCHEMA), tmp_path / "out")
@@ -95,7 +103,7 @@ def test_a_write_that_breaks_leaves_the_old_folder(engine: LocalEngine, tmp_path
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_the_same_rows_in_other_batches_give_the_same_bytes(engine: LocalEngine, tmp_path: Path) -> None:
+def test_the_same_rows_in_other_batches_give_the_same_bytes(engine: Engine, tmp_path: Path) -> None:
     one = engine.write(table(95, 10), tmp_path / "one", file_rows=50)
     other = engine.write(table(95, 33), tmp_path / "other", file_rows=50)
     assert [file.read_bytes() for file in one.files] == [file.read_bytes() for file in other.files]

@@ -1,0 +1,60 @@
+"""How record batches are cut for workers, and a function applied to one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from anonymize.engine.base import Mapper
+from anonymize.errors import without_values
+
+BATCH_ROWS = 10_000
+#: What a worker is given at a time: enough to pay for the way there, little enough to share long texts.
+BATCH_BYTES = 256 << 10
+
+
+def balanced(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Batches of no more than BATCH_BYTES, so that long texts are shared among the workers; a row is never cut."""
+    for batch in batches:
+        parts = min(batch.num_rows, -(-batch.nbytes // BATCH_BYTES)) or 1
+        rows = -(-batch.num_rows // parts) or 1
+        yield from (batch.slice(start, rows) for start in range(0, max(batch.num_rows, 1), rows))
+
+
+def whole_groups(batches: Iterator[pa.RecordBatch], column: str) -> Iterator[pa.RecordBatch]:
+    """The same rows, sorted by a column, in batches of which no two share a value of it: one value's rows are held together."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        if not batch.num_rows:
+            continue
+        change = _last_change(batch[column])
+        if held and change == 0 and batch[column][0].as_py() != held[-1][column][-1].as_py():
+            yield _one(held)
+            held = []
+        if change:
+            yield _one([*held, batch.slice(0, change)])
+            held = []
+        held.append(batch.slice(change))
+    if held:
+        yield _one(held)
+
+
+def applied(fn: Mapper, batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBatch:
+    """What fn returns, under the schema. Raises StepFailed, without any value, where fn raises."""
+    with without_values(where):
+        return fn(batch).cast(schema)
+
+
+def _last_change(column: pa.Array) -> int:
+    """Where the last value of a sorted column begins; 0 where there is one value only."""
+    codes = column.dictionary_encode().indices if not pa.types.is_dictionary(column.type) else column.indices
+    numbers = pc.fill_null(codes, -1).to_numpy(zero_copy_only=False)
+    changes = np.flatnonzero(numbers[1:] != numbers[:-1])
+    return int(changes[-1]) + 1 if len(changes) else 0
+
+
+def _one(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return pa.concat_batches(batches)
