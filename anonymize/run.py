@@ -20,8 +20,6 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from anonymize import __version__, trail
 from anonymize.engine import Engine, Table, make_engine
 from anonymize.errors import AnonymizeError, WorkspaceBusy

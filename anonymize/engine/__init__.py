@@ -15,7 +15,8 @@ def make_engine(choice: EngineChoice, *, scratch: Path) -> Engine:
     if choice.spark is not None:
         from anonymize.engine.spark import SparkEngine
 
-        return SparkEngine(master=choice.spark.master, conf=choice.spark.conf, scratch=scratch, tally=choice.tally)
+        conf = {name: str(value) for name, value in choice.spark.conf.items()}
+        return SparkEngine(master=choice.spark.master, conf=conf, scratch=scratch, tally=choice.tally)
     from anonymize.engine.local import LocalEngine
 
     return LocalEngine(workers=choice.local.workers, memory=choice.local.memory, scratch=scratch, tally=choice.tally)

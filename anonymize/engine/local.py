@@ -56,7 +56,7 @@ class LocalEngine:
         names = [_quoted(c) for c in columns]
         counts = ", ".join(f"approx_count_distinct({name})" for name in [f"hash({', '.join(names)})", *names])
         with self._duck({"input": table}) as duck, without_values(f"tally {table.name}"):
-            tuples, *each = duck.sql(f"SELECT {counts} FROM input").fetchone() or (0,)  # noqa: S608
+            tuples, *each = duck.execute(f"SELECT {counts} FROM input").fetchone() or (0,)  # noqa: S608
         hold_tally(table.name, tuples, self.tally_limit, dict(zip(columns, each, strict=True)))
 
     def join(self, table: Table, small: Table, on: str) -> Table:

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -49,6 +50,8 @@ STARTED = {
     "spark.sql.execution.arrow.maxRecordsPerBatch": "10000",
 }
 """Set where this engine starts Spark; a policy's `conf` goes before."""
+ALONE = {"spark.driver.host": "localhost", "spark.driver.bindAddress": "127.0.0.1", "spark.ui.enabled": "false"}
+"""Set where Spark is this machine's own: nobody else has to reach it."""
 HELD = {
     "spark.sql.caseSensitive": "true",
     "spark.sql.execution.pyspark.udf.hideTraceback.enabled": "true",  # our errors say what may be said
@@ -127,8 +130,9 @@ def _table(name: str, schema: pa.Schema, plan: Callable[[], Plan], batches: Call
 
 
 class SparkEngine:
-    """Four verbs on Spark. master: `local[2]`, `spark://host:7077`, `yarn`, `k8s://…`, `sc://host` (Connect); empty: what spark-submit gives, or
-    the session that is there. conf: Spark's own settings. scratch: a private folder of the workspace; tally: the most distinct tuples searched."""
+    """Four verbs on Spark. master: `local[2]`, `spark://host:7077`, `yarn`, `k8s://…`, `sc://host` (Connect); empty: what spark-submit gives,
+    or the session that is there. conf: Spark's own settings. scratch: a private folder of the workspace; tally: the most distinct tuples that
+    are searched."""
 
     def __init__(self, *, master: str = "", conf: Mapping[str, str] | None = None, scratch: Path, tally: int = TALLY_LIMIT) -> None:
         self.master, self.conf, self.scratch, self.tally_limit = master, dict(conf or {}), scratch, tally
@@ -393,10 +397,12 @@ def _start(master: str, conf: Mapping[str, str], scratch: Path) -> tuple[SparkSe
             _require_java()
         if "spark.pyspark.python" not in conf:
             os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    # Of pandas 3: no frame of pandas is made here, all is Arrow.
+    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
     builder: Any = SparkSession.builder.appName("anonymize")
     if not there:
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-        local = {"spark.local.dir": str(scratch)} if master.startswith("local") else {}
+        local = {**ALONE, "spark.local.dir": str(scratch)} if master.startswith("local") else {}
         for name, value in (STARTED | local | dict(conf)).items():
             builder = builder.config(name, value)
         if master:

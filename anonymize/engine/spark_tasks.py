@@ -133,7 +133,7 @@ def save(job: Job, path: Path, secrets: Sequence[str]) -> None:
 
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         pickle.dump(list(secrets), file)
-        cloudpickle.dump(job, file)
+        cloudpickle.dump(job, file)  # type: ignore[no-untyped-call]
 
 
 @lru_cache(maxsize=4)
@@ -189,7 +189,7 @@ def emit_keys(path: str) -> Callable[[Batches], Batches]:
             for number in _numbers(numbers):
                 part = job.parts[job.chunks[number].part]
                 found = [batch.column(0) for batch in _read(part.files, job.chunks[number], [job.attached.on])]
-                values = pa.chunked_array(found, type=_type(part, job.attached.on)).unique().drop_null().combine_chunks()
+                values = pa.chunked_array(found, type=_type(part, job.attached.on)).unique().drop_null()
                 values = carry(pa.record_batch([values], names=["v"])).column(0)
                 values = pa.concat_arrays([values, pa.nulls(1, values.type)])
                 yield pa.record_batch([pa.repeat(pa.scalar(number, pa.int32()), len(values)), values], names=["p", "c0"])
@@ -383,15 +383,17 @@ def _write(job: Job, number: int, rows: Batches) -> pa.RecordBatch:
 # ---------------------------------------------------------------------------------------------------------------- types that Spark has
 
 
+_WIDER = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(), pa.uint64(): pa.decimal128(20), pa.float16(): pa.float32()}
+
+
 def carried(type: pa.DataType) -> pa.DataType:
     """The type as which Spark carries a column: its own where Spark has it, else one of the same order, from which it comes back exactly.
 
     Raises StepFailed for a type that has none.
     """
     t = pa.types
-    wider = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(), pa.uint64(): pa.decimal128(20), pa.float16(): pa.float32()}
-    if type in wider:
-        return wider[type]
+    if type in _WIDER:
+        return _WIDER[type]
     if t.is_null(type) or t.is_large_string(type) or t.is_string_view(type):
         return pa.string()
     if t.is_large_binary(type) or t.is_fixed_size_binary(type) or t.is_binary_view(type):

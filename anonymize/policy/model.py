@@ -505,7 +505,7 @@ class LocalEngine(Checked):
 class SparkEngine(Checked):
     master: str = ""
     """`local[2]`, `spark://host:7077`, `yarn`, `k8s://…` or `sc://host` (Connect); empty: what `spark-submit` gives."""
-    conf: dict[str, str | bool | int] = {}
+    conf: dict[str, str | bool | int] = Field(default={})
     """Spark's own settings, by their names. A key has no place here: everybody can read them."""
 
     @field_validator("conf")

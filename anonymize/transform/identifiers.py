@@ -37,7 +37,8 @@ class FindIdentifiers:
 
 @dataclass(frozen=True)
 class GatherIdentifiers:
-    """Of `IDENTIFIER_ROWS`, sorted, all of a subject's in one batch: a row a subject (`IDENTIFIERS_SCHEMA`), its distinct identifiers in a list."""
+    """Of `IDENTIFIER_ROWS`, sorted, all of a subject's in one batch: a row a subject (`IDENTIFIERS_SCHEMA`), its distinct identifiers in
+    a list."""
 
     key: Key
 

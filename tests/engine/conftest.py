@@ -30,7 +30,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     need_spark()
     from pyspark.sql import SparkSession
 
-    from anonymize.engine.spark import STARTED
+    from anonymize.engine.spark import ALONE, STARTED
 
     root = tmp_path_factory.mktemp("spark")
     (root / "events").mkdir()
@@ -40,7 +40,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]))
         builder = SparkSession.builder.master("local[2]").appName("tests")
         own = {"spark.local.dir": str(root / "local"), "spark.eventLog.enabled": "true", "spark.eventLog.dir": f"file:{root}/events"}
-        for name, value in (STARTED | own | {"spark.ui.enabled": "false", "spark.driver.memory": "1g"}).items():
+        for name, value in (STARTED | ALONE | own | {"spark.driver.memory": "1g"}).items():
             builder = builder.config(name, value)
         session = builder.getOrCreate()
     session.eventlog = root / "events"
