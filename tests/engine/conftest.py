@@ -39,7 +39,8 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         patch.setenv("PYSPARK_PYTHON", sys.executable)
         patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]))
         builder = SparkSession.builder.master("local[2]").appName("tests")
-        own = {"spark.local.dir": str(root / "local"), "spark.eventLog.enabled": "true", "spark.eventLog.dir": f"file:{root}/events"}
+        own = {"spark.eventLog.enabled": "true", "spark.eventLog.compress": "false", "spark.eventLog.dir": f"file:{root}/events"}
+        own |= {"spark.local.dir": str(root / "local")}
         for name, value in (STARTED | ALONE | own | {"spark.driver.memory": "1g"}).items():
             builder = builder.config(name, value)
         session = builder.getOrCreate()
