@@ -12,13 +12,11 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from anonymize import asking, evidence, releasing, trail
+from anonymize import asking, evidence, extracting, releasing, trail
 from anonymize import check as checking
 from anonymize.detect.columns import searched_kinds
 from anonymize.engine.base import Table
@@ -37,7 +35,8 @@ from anonymize.judging import (
     sampling_gate,
     utilities,
 )
-from anonymize.policy.model import Method, Policy, Role, Rule
+from anonymize.lasting import cohort, kept
+from anonymize.policy.model import Policy, Role, Rule
 from anonymize.privacy import (
     EventSolution,
     LocalSolution,
@@ -57,11 +56,8 @@ from anonymize.publish import publish as publish_release
 from anonymize.publish import review as reviewing
 from anonymize.run import Counts, Run, line, paced
 from anonymize.sampling import DRAWN, Draw
-from anonymize.sources import open_source
-from anonymize.sources.base import ROW, Malformed, TellsMore, TellsOfFiles
-from anonymize.sources.quarantine import Quarantine
+from anonymize.sources.base import ROW
 from anonymize.taking_back import withheld
-from anonymize.transform import dates
 from anonymize.transform.batch import (
     FINDINGS,
     KEY,
@@ -71,12 +67,11 @@ from anonymize.transform.batch import (
     SUPPRESSED,
     Deidentify,
     Keep,
+    at_source,
     flag_subjects,
     total_findings,
 )
 from anonymize.transform.identifiers import IDENTIFIER_ROWS, IDENTIFIERS_SCHEMA, FindIdentifiers, GatherIdentifiers
-from anonymize.transform.methods import ARROW_TYPES
-from anonymize.transform.pseudonym import canonical
 from anonymize.validate.counting import Staged
 from anonymize.validate.counting import facts as count_facts
 from anonymize.validate.gates import judge
@@ -116,86 +111,7 @@ def extract(run: Run, table: str) -> Counts:
     """
     if table not in run.policy.tables:
         return ABSENT
-    return run.once("extract", lambda: _extract(run, table), table)
-
-
-def _extract(run: Run, table: str) -> Counts:
-    policy, spec = run.policy, run.policy.tables[table]
-    name, settings = policy.source_of(table)
-    source = open_source(name, settings, policy, run.connections, room=run.folder("sources"))
-    at_source = spec.from_ or table
-    columns = _needed(policy, table)
-    schema = source.schema(at_source, spec.query)
-    types = {c: ARROW_TYPES[spec.columns[c].type or ""] for c in columns if c in spec.columns and spec.columns[c].type}
-    fields = [pa.field(c, types.get(c, schema.field(c).type)) for c in columns]
-    wanted = pa.schema([pa.field(ROW, pa.int64()), pa.field(KEY, pa.string()), *fields])
-    quarantine = Quarantine(run.folder("quarantine") / f"{table}.parquet", table)
-    out = _Withheld(withheld.keep(run)) if policy.subject_column(table) is not None else None
-    with quarantine:
-        items = source.read(at_source, columns, query=spec.query, types=types)
-        stream = Table(table, wanted, lambda: _conforming(run, table, items, wanted, quarantine, out))
-        written = run.engine.write(stream, run.folder("extract", table))
-    quarantine.check_budget(written.rows, policy.checks.quarantine)
-    told = source.told(at_source) if isinstance(source, TellsMore) else {}
-    files = told if isinstance(source, TellsOfFiles) else {}
-    quarantine.check_files(files.get("files", 0), policy.checks.quarantined_files)
-    counts: Counts = {"rows": written.rows, "quarantined": quarantine.total, "reasons": dict(quarantine.reasons), "columns": columns}
-    if files:
-        counts |= {"files": {**files, "broken": dict(quarantine.file_reasons)}, "quarantined_files": quarantine.files}
-    else:
-        counts |= told
-    return counts | ({"withheld": out.rows, "withheld_subjects": len(out.subjects)} if out is not None else {})
-
-
-class _Withheld:
-    """Lets the records pass whose subjects did not opt out and were not taken back; counts the others."""
-
-    def __init__(self, keep: Callable[[pa.RecordBatch], pa.Array]) -> None:
-        self.keep, self.rows, self.subjects = keep, 0, set[str]()
-
-    def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        stays = self.keep(batch)
-        gone = batch[KEY].filter(pc.invert(stays))
-        self.rows += len(gone)
-        self.subjects.update(gone.unique().to_pylist())
-        return batch.filter(stays)
-
-
-def _needed(policy: Policy, table: str) -> list[str]:
-    """The columns that leave, those that are looked up in texts, and the subject key: no more is taken from the source."""
-    searched = searched_kinds(policy, table)
-    subject = policy.subject_column(table)
-    named = [c for c, rule in policy.tables[table].columns.items() if rule.leaves or c in searched or c == subject]
-    return named if subject is None or subject in named else [subject, *named]
-
-
-def _conforming(
-    run: Run, table: str, items: Iterator[pa.RecordBatch | Malformed], schema: pa.Schema, quarantine: Quarantine, out: _Withheld | None
-) -> Iterator[pa.RecordBatch]:
-    """The records that every later step can rely on: a subject who may be here, and dates that are dates. The others are quarantined, or were
-    never taken."""
-    subject = run.policy.subject_column(table)
-    rules = run.policy.tables[table].columns
-    for item in items:
-        if isinstance(item, Malformed):
-            quarantine.add(item)
-            continue
-        good = pa.repeat(True, item.num_rows)
-        for reason, column, fine in _conditions(item, rules, subject):
-            quarantine.add_rows(item, pc.and_(good, pc.invert(fine)), reason, column)
-            good = pc.and_(good, fine)
-        key = canonical(item[subject]) if subject else pa.nulls(item.num_rows, pa.string())
-        arrays = [item[ROW], key, *(item[name].cast(schema.field(name).type) for name in schema.names[2:])]
-        conforming = pa.RecordBatch.from_arrays(arrays, schema=schema).filter(good)
-        yield out(conforming) if out is not None else conforming
-
-
-def _conditions(batch: pa.RecordBatch, rules: dict[str, Rule], subject: str | None) -> Iterator[tuple[str, str, pa.Array]]:
-    if subject is not None:
-        yield "no-subject", subject, pc.and_(pc.is_valid(batch[subject]), pc.not_equal(canonical(batch[subject]).fill_null(""), ""))
-    for name, rule in rules.items():
-        if rule.method in (Method.SHIFT, Method.YEAR) and name in batch.schema.names and pa.types.is_string(batch[name].type):
-            yield "not-date", name, dates.parsable(batch[name], format=rule.format)
+    return run.once("extract", lambda: extracting.extract(run, table), table)
 
 
 # -------------------------------------------------------------------------------------------------------------------------- collect
@@ -210,7 +126,7 @@ def _collect(run: Run) -> Counts:
     ordered = run.engine.write(_loose(run), run.folder("collect"), sort=IDENTIFIER_ROWS.names)
     by_subject = run.engine.map(ordered.table, GatherIdentifiers(run.key), IDENTIFIERS_SCHEMA, whole=KEY)
     written = run.engine.write(by_subject, run.folder("identifiers"))
-    return {"subjects": written.rows, "identifiers": ordered.rows}
+    return {"subjects": written.rows, "identifiers": ordered.rows, **cohort.outcome(run)}
 
 
 def _loose(run: Run) -> Table:
@@ -220,7 +136,8 @@ def _loose(run: Run) -> Table:
         searched = tuple((column, kind.value) for column, kind in searched_kinds(run.policy, table).items())
         if searched and run.policy.subject_column(table) is not None:
             extracted = run.engine.read(run.folder("extract", table))
-            needed = extracted.only(pa.schema([extracted.schema.field(name) for name in (KEY, *dict(searched))]))
+            names = {KEY, *(name for column, _ in searched for name in (column, at_source(column)))}
+            needed = extracted.only(pa.schema([field for field in extracted.schema if field.name in names]))
             found.append(run.engine.map(needed, FindIdentifiers(searched), IDENTIFIER_ROWS))
     return found[0].followed_by(found[1:]) if found else Table("identifiers", IDENTIFIER_ROWS, lambda: iter(()))
 
@@ -550,6 +467,8 @@ def publish(run: Run) -> Counts:
     if ended is not None and ended["outcome"] != "published":
         raise ReviewMissing(f"run '{run.id}' was {ended['outcome']}. Start a new run")
     counts = run.once("publish", lambda: _publish(run))
+    if any(spec.incremental for spec in run.policy.tables.values()):
+        run.once("kept", lambda: kept.keep(run))  # from here on the next run takes what is new
     _end(run, "published")
     return counts
 

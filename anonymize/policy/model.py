@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model
 
 from anonymize.policy.checked import Checked, Number, Whole
 from anonymize.policy.environment import expand
+from anonymize.policy.lasting import Cohort, Incremental, Linkage
 from anonymize.policy.origins import Source
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
@@ -237,6 +238,8 @@ class Table(Checked):
     optional: bool = False
     """Whether the source may be without it: then it is left out, and the run's record says so. Without this its absence stops the run."""
     description: str = ""
+    incremental: Incremental | None = None
+    """How a run takes what is new; default: it takes everything."""
 
 
 #: Thresholds that a steward knows by name -> k. Sources: CMS cell size suppression policy; EMA policy 0070 (maximum risk 0.09).
@@ -381,6 +384,10 @@ class Checks(Checked):
     """Largest change of a column's null rate since the last release."""
     row_change: Number = Field(default=0.50, ge=0, alias="row-change")
     """Largest relative fall in a table's rows since the last release."""
+    drift: Literal["report", "hold"] = "report"
+    """A column, type, table or code system that is not as in the last release: told at the desk, or it stops the run at its check."""
+    quarantine_days: Whole = Field(default=30, ge=0, alias="quarantine-days")
+    """How long the records in a run's quarantine are kept for mending once it has ended."""
 
 
 class Review(Checked):
@@ -557,6 +564,8 @@ class Policy(Checked):
     engine: EngineChoice = EngineChoice()
     trail: Trail = Trail()
     optout: OptOut | None = None
+    cohort: Cohort | None = None
+    linkage: Linkage | None = None
 
     _file: Path = PrivateAttr(default=Path("policy.yaml"))
     _places: dict[tuple[str, ...], str] = PrivateAttr(default_factory=dict)

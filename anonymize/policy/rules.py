@@ -54,12 +54,8 @@ def _references(values: dict[str, Any]) -> Found:
             yield ("tables", table), f"must say which source it comes from, 'source: NAME'. Known: {', '.join(sources)}."
         elif isinstance(source, str) and sources and source not in sources:
             yield ("tables", table, "source"), f"no source '{source}'.{nearest(source, sources)}"
-    optout = _mapping(values.get("optout"))
-    named = optout.get("source")
-    if isinstance(named, str) and sources and named not in sources:
-        yield ("optout", "source"), f"no source '{named}'.{nearest(named, sources)}"
-    elif named is None and optout and "file" not in optout and len(sources) > 1:
-        yield ("optout",), f"must say which source it comes from, 'source: NAME'. Known: {', '.join(sources)}."
+    for word in ("optout", "cohort", "linkage"):
+        yield from _listed(values, word, sources)
     yield from _encrypted(values, tables)
     subject = values.get("subject")
     table, dot, column = subject.rpartition(".") if isinstance(subject, str) else ("", "", "")
@@ -69,6 +65,19 @@ def _references(values: dict[str, Any]) -> Found:
         yield ("subject",), f"no table '{table}'.{nearest(table, tables)}"
     if isinstance(subject, str) and not (column if dot else subject).strip():
         yield ("subject",), "names no column: write TABLE.COLUMN, or COLUMN alone"
+
+
+def _listed(values: dict[str, Any], word: str, sources: dict[str, Any]) -> Found:
+    """A list of subjects, or the map of persons, comes from a file or from a source that the policy knows."""
+    stated = _mapping(values.get(word))
+    named = stated.get("source")
+    if isinstance(named, str) and sources and named not in sources:
+        yield (word, "source"), f"no source '{named}'.{nearest(named, sources)}"
+    elif named is None and stated and "file" not in stated and len(sources) > 1:
+        yield (word,), f"must say which source it comes from, 'source: NAME'. Known: {', '.join(sources)}."
+    for system in _mapping(stated.get("systems")) if word == "linkage" else ():
+        if sources and system not in sources:
+            yield (word, "systems", system), f"no source '{system}'.{nearest(system, sources)}"
 
 
 def _encrypted(values: dict[str, Any], tables: dict[str, Any]) -> Found:

@@ -22,7 +22,8 @@ class Malformed:
     """A record that the source could not read: its row number at the source and a reason code (`ragged-row`, `not-json`, `bad-encoding`).
 
     raw: the record as it stands, for the quarantine in the private workspace and nowhere else. file: of a source of files, the one that it
-    stands in; a file's name can tell of whom it is, so it goes where `raw` goes.
+    stands in; a file's name can tell of whom it is, so it goes where `raw` goes. fields: its columns, where they can be told apart. key: its
+    row key, where the policy names one.
     """
 
     row: int
@@ -30,6 +31,8 @@ class Malformed:
     column: str = ""
     raw: str = field(default="", repr=False)
     file: str = field(default="", repr=False)
+    fields: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    key: str | None = field(default=None, repr=False)
 
 
 class BrokenFile(Malformed):

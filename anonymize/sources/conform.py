@@ -66,7 +66,8 @@ def text_batch(rows: Sequence[int], records: Sequence[tuple[str | None, ...]], n
             if column is None:
                 good.append(index)
             else:
-                yield Malformed(rows[index], "bad-encoding", column, raw=str(record).encode("utf-8", "replace").decode())
+                raw = str(record).encode("utf-8", "replace").decode()
+                yield Malformed(rows[index], "bad-encoding", column, raw=raw, fields=dict(zip(names, record, strict=True)))
         yield _texts([rows[index] for index in good], [records[index] for index in good], names)
 
 
@@ -95,7 +96,8 @@ def convert(batch: pa.RecordBatch, types: Mapping[str, pa.DataType], inferred: C
                     reasons.setdefault(index, (reason, name))
                 good = pc.and_(good, passed)
     for index, (reason, column) in sorted(reasons.items()):
-        yield Malformed(batch[ROW][index].as_py(), reason, column, raw=str(batch.slice(index, 1).drop_columns([ROW]).to_pylist()[0]))
+        record = batch.slice(index, 1).drop_columns([ROW]).to_pylist()[0]
+        yield Malformed(batch[ROW][index].as_py(), reason, column, raw=str(record), fields=record)
     typed = pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
     yield typed.filter(good) if reasons else typed
 

@@ -13,13 +13,15 @@ import pyarrow.parquet as pq
 from anonymize.errors import QuarantineBudgetExceeded
 from anonymize.sources.base import ROW, BrokenFile, Malformed
 
-SCHEMA = pa.schema([(name, pa.int64() if name == "row" else pa.string()) for name in ("table", "row", "reason", "column", "raw", "file")])
-"""A row a record; a whole file is a row with its `file` and without a `row`."""
+SCHEMA = pa.schema([(name, pa.int64() if name == "row" else pa.string()) for name in ("table", "row", "reason", "column", "raw", "file", "key")])
+"""A row a record; a whole file is a row with its `file` and without a `row`. key: the record's row key, where the policy
+names one and the record has it."""
 
 
 class Quarantine:
     """Collects a table's malformed records in a file; counts them by reason.
 
+    keys, raws: the row keys that it holds, and hashes of their records, where the policy names a row key.
     A context manager: the file stands, whole, when it ends. A process that is killed leaves a `.part`, which the next start replaces.
     """
 
@@ -28,6 +30,8 @@ class Quarantine:
         self.reasons: Counter[str] = Counter()
         self.file_reasons: Counter[str] = Counter()
         self.first_rows: list[int] = []
+        self.keys: set[str] = set()
+        self.raws: set[int] = set()
         self._pending: list[Malformed] = []
         self._writer: pq.ParquetWriter | None = None
 
@@ -65,14 +69,18 @@ class Quarantine:
         self.reasons[record.reason + (f" ({record.column})" if record.column else "")] += 1
         if len(self.first_rows) < 3:
             self.first_rows.append(record.row)
+        if record.key is not None:
+            self.keys.add(record.key)
+            self.raws.add(hash(record.raw))
         self._pending.append(record)
         if len(self._pending) >= 1_000:
             self._flush()
 
-    def add_rows(self, batch: pa.RecordBatch, which: pa.Array, reason: str, column: str) -> None:
-        """Hold the records of a batch that `which` (bool) marks."""
+    def add_rows(self, batch: pa.RecordBatch, which: pa.Array, reason: str, column: str, keys: pa.Array | None = None) -> None:
+        """Hold the records of a batch that `which` (bool) marks. keys: the row keys of the batch's records, where the policy names them."""
         for index in pc.indices_nonzero(which).to_pylist():
-            self.add(Malformed(batch[ROW][index].as_py(), reason, column, raw=str(batch.slice(index, 1).to_pylist()[0])))
+            key = keys[index].as_py() if keys is not None else None
+            self.add(Malformed(batch[ROW][index].as_py(), reason, column, raw=str(batch.slice(index, 1).to_pylist()[0]), key=key))
 
     def check_budget(self, good: int, budget: float) -> None:
         """Raises QuarantineBudgetExceeded where more than the budget's share of all records is malformed."""
@@ -98,7 +106,7 @@ class Quarantine:
     def _flush(self) -> None:
         assert self._writer is not None  # for the type checker: only used between enter and exit
         if self._pending:
-            held = [(self.table, None if isinstance(r, BrokenFile) else r.row, r.reason, r.column, r.raw, r.file) for r in self._pending]
+            held = [(self.table, None if isinstance(r, BrokenFile) else r.row, r.reason, r.column, r.raw, r.file, r.key) for r in self._pending]
             columns = list(zip(*held, strict=True))
             self._writer.write_batch(
                 pa.RecordBatch.from_arrays([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)

@@ -131,6 +131,11 @@ class Keep:
         return batch.filter(pc.equal(batch[self.column], self.value).fill_null(False))
 
 
+def at_source(column: str) -> str:
+    """The name under which a column is carried as the source has it, where persons stand in the place of its keys."""
+    return f"__source:{column}"
+
+
 def flag_subjects(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The subjects of a batch, each marked as known: what other tables are joined with."""
     return pa.RecordBatch.from_arrays([batch[SUBJECT], pa.repeat(True, batch.num_rows)], schema=KNOWN_SCHEMA)

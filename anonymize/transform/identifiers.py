@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from anonymize.keys import Key
-from anonymize.transform.batch import IDENTIFIER_LIST, IDENTIFIERS, KEY, SUBJECT
+from anonymize.transform.batch import IDENTIFIER_LIST, IDENTIFIERS, KEY, SUBJECT, at_source
 from anonymize.transform.pseudonym import pseudonymize
 
 IDENTIFIERS_SCHEMA = pa.schema([(KEY, pa.string()), (SUBJECT, pa.string()), (IDENTIFIERS, IDENTIFIER_LIST)])
@@ -29,7 +29,8 @@ class FindIdentifiers:
 
     def _by_column(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         for column, kind in self.columns:
-            value = pc.utf8_trim_whitespace(batch[column].cast(pa.string()))
+            said = at_source(column) if at_source(column) in batch.schema.names else column
+            value = pc.utf8_trim_whitespace(batch[said].cast(pa.string()))
             rows = [batch[KEY], pa.repeat(kind, batch.num_rows), value, pa.repeat(column, batch.num_rows)]
             found = pa.RecordBatch.from_arrays(rows, schema=IDENTIFIER_ROWS)
             yield found.filter(pc.and_(pc.is_valid(value), pc.not_equal(value, "").fill_null(False)))
