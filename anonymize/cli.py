@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ from anonymize.errors import AnonymizeError, without_values
 from anonymize.exploring import explore_command
 from anonymize.generalizing.command import generalize_command
 from anonymize.importing.command import policies_command, policy_command
+from anonymize.lasting.command import forget_command, quarantine_group
 from anonymize.measuring import risk_command
 from anonymize.reporting import report_command
 from anonymize.shelf import datasets_command, verify_command
@@ -45,18 +47,31 @@ def _policies() -> Path:
 @click.option("--run-id", help="The run's id; an unfinished run of that id goes on.")
 @click.option("--fresh", is_flag=True, help="Begin a new run even where an unfinished one could go on.")
 @click.option("--dry-run", is_flag=True, help="Stop after the gates: nothing is asked of a steward, nothing is published.")
-def run_command(policy_file: Path, run_id: str | None, fresh: bool, dry_run: bool) -> None:
+@click.option("--full-refresh", is_flag=True, help="Read everything anew, also of tables that are read by increments. Begins a new run.")
+@click.option("--from", "start", type=click.DateTime(), help="With 'interval': read again what was written from then on (UTC).")
+@click.option("--until", "end", type=click.DateTime(), help="With 'interval': read what was written before then (UTC).")
+def run_command(
+    policy_file: Path,
+    run_id: str | None,
+    fresh: bool,
+    dry_run: bool,
+    full_refresh: bool,
+    start: datetime | None,
+    end: datetime | None,
+) -> None:
     """Take a policy's records down the road, to the steward's desk or, where no review is required, to the research store.
 
     A run that was ended half-way goes on where it stopped.
     """
     from anonymize import pipeline, summary
+    from anonymize.lasting import kept
     from anonymize.policy.loader import load
     from anonymize.run import Run, exclusive
 
     policy = load(policy_file)
     with exclusive(policy):
-        run = Run.open(policy, run_id=run_id, fresh=fresh, say=_say())
+        run = Run.open(policy, run_id=run_id, fresh=fresh or full_refresh or bool(start or end), say=_say())
+        kept.ask(run, full_refresh=full_refresh, start=_utc(start), end=_utc(end))
         click.echo(f"run {run.id}")
         try:
             pipeline.to_review(run)
@@ -65,6 +80,10 @@ def run_command(policy_file: Path, run_id: str | None, fresh: bool, dry_run: boo
         finally:
             run.close()
         click.echo(summary.text(run))
+
+
+def _utc(moment: datetime | None) -> str | None:
+    return moment.replace(tzinfo=UTC).isoformat() if moment is not None else None
 
 
 @cli.command("review")
@@ -163,7 +182,8 @@ TEXTS = (find_phi_command, scrub_command, explain_command, audit_text_command)
 TABLES = (generalize_command, risk_command, explore_command)
 RELEASES = (report_command, datasets_command, verify_command, pin_command, unpin_command, expire_command, retract_command)
 POLICIES = (policies_command, policy_command)
-for command in (*TEXTS, *TABLES, *RELEASES, *POLICIES, audit_command):
+LASTING = (quarantine_group, forget_command)
+for command in (*TEXTS, *TABLES, *RELEASES, *POLICIES, *LASTING, audit_command):
     cli.add_command(command)
 cli.add_command(audit_command, "trail")
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -35,7 +36,7 @@ from anonymize.judging import (
     sampling_gate,
     utilities,
 )
-from anonymize.lasting import cohort, kept
+from anonymize.lasting import cohort, kept, mending
 from anonymize.policy.model import Policy, Role, Rule
 from anonymize.privacy import (
     EventSolution,
@@ -54,7 +55,7 @@ from anonymize.privacy.models import columns_of
 from anonymize.publish import prepare, published_schema
 from anonymize.publish import publish as publish_release
 from anonymize.publish import review as reviewing
-from anonymize.run import Counts, Run, line, paced
+from anonymize.run import Counts, Record, Run, line, paced
 from anonymize.sampling import DRAWN, Draw
 from anonymize.sources.base import ROW
 from anonymize.taking_back import withheld
@@ -494,6 +495,33 @@ def _publish(run: Run) -> Counts:
     return {"version": release.version, "uri": release.uri, "tables": len(release.manifest.tables)}
 
 
+def replay(policy: Policy, run_id: str, table: str | None = None, *, say: Callable[[str], None] | None = None) -> Run:
+    """A run that reads again what was malformed in another, after a repair: that one itself where it is not published, else a new one.
+
+    Of a table with a row key those records alone are read again; any other is extracted anew. What a steward was shown or signed of a run
+    that takes mended records in is void. Raises AnonymizeError where nothing waits, or the run was rejected or discarded.
+    """
+    record = Record(policy.path(policy.workspace) / "records" / run_id)
+    outcome = (record.get("end") or {}).get("outcome")
+    held = mending.folder(policy, run_id)
+    if outcome not in (None, "published") or held is None:
+        raise AnonymizeError(
+            f"run '{run_id}' has no quarantine{f': it was {outcome}' if outcome else ''}. Start a new run: anonymize run {policy.file}"
+        )
+    again = mending.tables_of(policy, run_id, table)
+    run = Run.open(policy, run_id=run_id if outcome is None else None, fresh=outcome is not None, say=say)
+    mending.replayed(run, again, held)
+    if outcome is None:
+        for one in again:
+            run.record.undo("extract", one)
+        run.record.forget(
+            "collect", "deidentify", "generalize", "stage", "validate", "judged", "evidence", "request", "signature", "review", "audit"
+        )
+        for folder in ("review", "documents", "sealed"):
+            shutil.rmtree(run.folder(folder), ignore_errors=True)
+    return run
+
+
 def discard(run: Run) -> None:
     """End a run that will not go on; its workspace, which holds PHI, is removed."""
     if run.record.get("end") is None:
@@ -502,6 +530,8 @@ def discard(run: Run) -> None:
 
 
 def _end(run: Run, outcome: str) -> None:
+    if outcome == "published":
+        mending.keep(run)
     if run.record.get("end") is None:
         run.record.put("end", {"outcome": outcome, "at": datetime.now(UTC).isoformat(timespec="seconds")})
     shutil.rmtree(run.policy.path(run.policy.workspace) / "desk" / run.id, ignore_errors=True)  # the notes that stewards were to label

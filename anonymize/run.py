@@ -68,6 +68,10 @@ class Record:
             for file in [self._file(step, None), *self.folder.glob(f"{step}.*.json")]:
                 file.unlink(missing_ok=True)
 
+    def undo(self, step: str, table: str) -> None:
+        """Make a step of one table undone."""
+        self._file(step, table).unlink(missing_ok=True)
+
     def tables(self, step: str) -> dict[str, Counts]:
         """What a step recorded of each table."""
         files = sorted(self.folder.glob(f"{step}.*.json"))

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from anonymize.engine.base import Table
 from anonymize.errors import AnonymizeError, SourceError
-from anonymize.lasting import cursors, kept
+from anonymize.lasting import cursors, kept, mending
 from anonymize.policy.lasting import Deletes
 from anonymize.sources.base import ROW, Malformed
 from anonymize.sources.parts import Part, of_fields, read_part
@@ -74,6 +74,7 @@ class _Merge:
         self.held_keys = {one["key"] for one in self.held}
         self.reread: set[str] = set()
         self.present: set[str] | None = None
+        self.buried: set[str] = set()
         self.cursor: Any = self.base.cursor if self.base is not None else None
 
     def rows(self) -> Rows:
@@ -107,7 +108,7 @@ class _Merge:
             part = cursors.window(self.spec, self.cursor, self.reading.types[self.spec.cursor], start, end)
         except SourceError as error:
             raise SourceError(f"table '{self.table}': {error}") from None
-        self.until = part.until
+        self.part = part
         loose = Table(self.table, self.fields, lambda: self._read(part, malformed))
         ordered = self.run.engine.write(loose, self.run.folder("window", self.table), sort=self._order)
         self.counts["read"] = ordered.rows
@@ -126,8 +127,7 @@ class _Merge:
         types, source = self.reading.types, self.reading.source
         column = types[self.spec.cursor]
         some = read_part(source, name, list(types), part, column, query=query, types=self.reading.declared) if bounded else None
-        items = some if some is not None else self.reading.items()
-        for item in items:
+        for item in self._with_mended(some, part, column) if some is not None else self.reading.items():
             if isinstance(item, Malformed):
                 item = replace(item, key=self._key_of(item))
             else:
@@ -135,6 +135,27 @@ class _Merge:
                 if self.held_keys:
                     self.reread |= self.held_keys & set(row_keys(item, self.spec.row).to_pylist())
             yield item
+
+    def _with_mended(self, items: Iterator[pa.RecordBatch | Malformed], part: Part, type: pa.DataType) -> Iterator[pa.RecordBatch | Malformed]:
+        """The window, and beside it the records of earlier that were mended at the source without a sign that they were."""
+        yield from items
+        keys, (name, query) = mending.to_read_again(self.run, self.table), self.reading.place
+        if not len(keys) or part.since is None:
+            return
+        rows, columns, listed = self.spec.row, list(self.reading.types), set(keys.to_pylist())
+        if len(rows) == 1:
+            values = tuple(keys.cast(self.reading.types[rows[0]]).to_pylist())
+            among = Part(rows[0], values=values)
+            found = read_part(self.reading.source, name, columns, among, self.reading.types[rows[0]], query=query, types=self.reading.declared)
+        else:
+            found = self.reading.items()
+        for item in found:
+            if isinstance(item, Malformed):
+                if self._key_of(item) in listed and not part.holds(item.fields, type):
+                    yield item
+                continue
+            earlier = pc.less(item[part.column], pa.scalar(part.since, type)).fill_null(False)  # the others are in the window
+            yield item.filter(pc.and_(earlier, pc.is_in(row_keys(item, rows), keys)))
 
     def _keyed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         return pa.RecordBatch.from_arrays([row_keys(batch, self.spec.row), *(batch[name] for name in self.reading.types)], schema=self.fields)
@@ -178,7 +199,7 @@ class _Merge:
         subject, types = self.reading.gate.subject, self.reading.types
         columns = list(dict.fromkeys([*self.spec.row, self.spec.cursor, *([subject] if subject else [])]))
         declared = {column: type for column, type in self.reading.declared.items() if column in columns}
-        bound = Part(self.spec.cursor, until=self.until)
+        bound = Part(self.spec.cursor, until=self.part.until)
 
         def keys() -> Iterator[pa.RecordBatch]:
             for item in self.reading.source.read(name, columns, query=query, types=declared):
@@ -277,6 +298,9 @@ class _Merge:
                     raise SourceError(f"table '{name}' of deleted rows: row {item.row} cannot be read ({item.reason}). Mend it")
                 when = item[spec.cursor].cast(type) if spec.cursor else pa.nulls(item.num_rows, type)
                 found = pa.RecordBatch.from_arrays([row_keys(item, tuple(columns)), when], schema=schema)
+                if self.held_keys:  # of a malformed record nobody knows when it was written: what is dead since the last read is meant
+                    since = found.filter(self.part.mask(found[WHEN]))
+                    self.buried |= self.held_keys & set(since[ROWKEY].to_pylist())
                 yield found.filter(pc.is_valid(found[ROWKEY]))
 
         ordered = self.run.engine.write(Table("deleted", schema, stones), self.run.folder("deleted", self.table), sort=[ROWKEY, WHEN])
@@ -298,7 +322,7 @@ class _Merge:
         """Hold on to the malformed records of earlier runs that the source has still, and that were not read anew."""
         for one in self.held:
             stays = hash(one["raw"]) not in malformed.raws if self.spec.history else one["key"] not in self.reread
-            if stays and (self.present is None or one["key"] in self.present):
+            if stays and one["key"] not in self.buried and (self.present is None or one["key"] in self.present):
                 malformed.add(Malformed(one["row"], one["reason"], one["column"], raw=one["raw"], key=one["key"]))
 
     def _numbered(self, table: Table) -> Iterator[pa.RecordBatch]:

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from anonymize import __version__, trail
 from anonymize.errors import AnonymizeError
 from anonymize.keys import Key
+from anonymize.lasting import kept, mending
 from anonymize.policy.model import Policy
 from anonymize.publish import Before, Store, catalogue, prepare, publish, review, sealing
 from anonymize.publish.documents import CHANGES
@@ -148,6 +149,8 @@ def _carry_out(policy: Policy, plan: Plan, say: Say) -> Proof:
         raise AnonymizeError(f"retraction {plan.id} was asked under key {plan.key_id}, and this is key {key.id}. Give that key, and call again")
     store, folder = Store(store_uri(policy)), home(policy) / plan.id
     withheld.remember(policy, key, plan.keyed)
+    kept.forget(policy)  # what is kept of the sources may hold them; the next run reads everything, and they stay out of it
+    mending.purge(policy, every=True)
     bury_all(store, policy)
     for held in list(search(store, policy, plan.keyed, key.id)):
         version = store.open(policy.dataset, held.version)

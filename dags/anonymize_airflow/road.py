@@ -31,7 +31,7 @@ def road(policy: Policy) -> DAG:
         dag_display_name=policy.release.title or policy.dataset,
         description=policy.description or None,
         doc_md=_page(policy),
-        schedule=policy.schedule,
+        schedule=_schedule(policy),
         start_date=datetime(2024, 1, 1, tzinfo=UTC),
         catchup=False,
         max_active_runs=1,
@@ -66,6 +66,15 @@ def asset(policy: Policy) -> Asset:
     return Asset(name=policy.dataset, uri=urlunsplit(place))
 
 
+def _schedule(policy: Policy) -> Any:
+    """The policy's; where a table is read by Airflow's intervals, one that has them. Airflow's own of a cron line has none."""
+    if policy.schedule is None or not any(spec.incremental and spec.incremental.interval for spec in policy.tables.values()):
+        return policy.schedule
+    from airflow.timetables.interval import CronDataIntervalTimetable
+
+    return CronDataIntervalTimetable(policy.schedule, timezone="UTC")
+
+
 def _params() -> dict[str, Param]:
     return {
         "dry_run": Param(
@@ -75,11 +84,17 @@ def _params() -> dict[str, Param]:
             description="Stop after the gates: no steward is asked, nothing is published.",
         ),
         "full_refresh": Param(
-            True,
+            False,
             type="boolean",
             title="Full refresh",
-            description="Take everything from the sources anew. Off: go on with this dataset's newest unfinished run, where there is one, "
-            "whose workspace was kept after a failure or a dry run.",
+            description="Read everything from the sources anew, also of tables that are read by increments.",
+        ),
+        "go_on": Param(
+            False,
+            type="boolean",
+            title="Go on",
+            description="Go on with this dataset's newest unfinished run, where there is one, whose workspace was kept after a failure or a dry "
+            "run. Off: begin a new run.",
         ),
     }
 
@@ -109,12 +124,15 @@ def _page(policy: Policy) -> str:
 def check(policy_file: str, params: Any = None, dag_run: Any = None) -> str:
     """Hold the policy against the live sources, and name the run for all tasks after."""
     from anonymize import pipeline
+    from anonymize.lasting import kept
     from anonymize.run import unfinished
 
     policy = load(policy_file)
-    kept = None if params["full_refresh"] else unfinished(policy.path(policy.workspace), policy)
-    with opened(policy_file, kept or run_id(policy.dataset, dag_run.run_id)) as run:
+    before = unfinished(policy.path(policy.workspace), policy) if params["go_on"] else None
+    with opened(policy_file, before or run_id(policy.dataset, dag_run.run_id)) as run:
         run.record.put("airflow", {"dag_run_id": dag_run.run_id})
+        start, end = (moment.isoformat() if moment else None for moment in (dag_run.data_interval_start, dag_run.data_interval_end))
+        kept.ask(run, full_refresh=params["full_refresh"], start=start, end=end)
         pipeline.check(run)
         return run.id
 

@@ -111,7 +111,7 @@ def test_publishing_is_what_updates_the_dataset(parsed: Any) -> None:
 def test_a_dag_runs_when_the_policy_says_one_at_a_time(parsed: Any) -> None:
     assert "0 3 * * *" in parsed["dags"]["nightly"]["schedule"]
     for dag in parsed["dags"].values():
-        assert (dag["catchup"], dag["active"], dag["params"]) == (False, 1, ["dry_run", "full_refresh"])
+        assert (dag["catchup"], dag["active"], dag["params"]) == (False, 1, ["dry_run", "full_refresh", "go_on"])
 
 
 def test_the_dags_page_says_what_leaves(parsed: Any) -> None:

@@ -63,7 +63,7 @@ def test_a_dry_run_stops_after_the_gates_with_key_and_connection_from_airflow(ai
 
 def test_what_a_dry_run_left_goes_on_and_a_rejected_release_is_not_published(airflow: Airflow) -> None:
     [kept] = (airflow.folder / "workspace" / "runs").glob("ehr-*")
-    run = airflow.trigger("ehr", full_refresh=False)
+    run = airflow.trigger("ehr", go_on=True)
     asked = airflow.asked("ehr", run)
     assert f"Run `{kept.name}` waits" in asked["body"]
     assert "| note | 12 |" in asked["body"]
