@@ -195,20 +195,21 @@ def _subject_table_first(policy: Policy) -> list[str]:
 def _generalize(run: Run, table: str) -> Counts:
     source = run.engine.read(run.folder("deidentify", table))
     before = run.record.get("deidentify", table) or {}
-    known, held_back = _of_known_subjects(run, table, source)
+    known, merged = _one_row_a_person(run, table, source)
+    known, held_back = _of_known_subjects(run, table, known)
     known, not_drawn = _drawn(run, table, known)
-    held_back += not_drawn
+    held_back += not_drawn + merged.get("merged", 0)
     quasi = quasi_rules(run.policy, table)
     if not quasi:
         written = run.engine.write(_without(known, [FINDINGS]), run.folder("generalize", table), sort=[SUBJECT, ROW])
-        return {"rows_in": before["rows"], "rows": written.rows, "held_back": held_back, "suppressed": 0}
+        return {"rows_in": before["rows"], "rows": written.rows, "held_back": held_back, "suppressed": 0, **merged}
     solution = _search(run, table, known)
     schema = pa.schema([f.with_type(pa.string()) if f.name in quasi else f for f in known.schema] + [pa.field(SUPPRESSED, pa.bool_())])
     generalized = run.engine.map(known, solution.apply, schema)
     kept = run.engine.map(generalized, Keep(SUPPRESSED, False), schema)
     written = run.engine.write(_without(kept, [FINDINGS, SUPPRESSED, DEMOGRAPHICS]), run.folder("generalize", table), sort=[SUBJECT, ROW])
     suppressed = before["rows"] - held_back - written.rows
-    return {"rows_in": before["rows"], "rows": written.rows, "held_back": held_back, "suppressed": suppressed, **solution.counts()}
+    return {"rows_in": before["rows"], "rows": written.rows, "held_back": held_back, "suppressed": suppressed, **solution.counts(), **merged}
 
 
 def _search(run: Run, table: str, known: Table) -> Solution | LocalSolution | EventSolution | PartsSolution:
@@ -286,6 +287,25 @@ def _about(run: Run) -> About | None:
     orders = {name: values_in_order(whole[name]) for name in columns}
     values = run.engine.tally(run.engine.read(run.folder("generalize", subjects)), [SUBJECT, *columns], None)
     return About(values, tuple(fitted), {name: asking.histogram(whole, name, order, None) for name, order in orders.items()}, orders)
+
+
+def _one_row_a_person(run: Run, table: str, source: Table) -> tuple[Table, Counts]:
+    """Of a person whom the subject table has under several keys the first row by its number; the others are counted. Their identifiers were
+    collected, and are looked for."""
+    if run.policy.linkage is None or table != run.policy.subject_table:
+        return source, {}
+    ordered = run.engine.write(source, run.folder("persons", table), sort=[SUBJECT, ROW])
+
+    def first_rows() -> Iterator[pa.RecordBatch]:
+        before: str | None = None
+        for batch in ordered.table.batches():
+            subjects = batch[SUBJECT]
+            earlier = pa.concat_arrays([pa.array([before], pa.string()), subjects.slice(0, len(subjects) - 1)])
+            before = subjects[-1].as_py() if len(subjects) else before
+            yield batch.filter(pc.not_equal(subjects, earlier).fill_null(True))
+
+    written = run.engine.write(Table(table, source.schema, first_rows), run.folder("person", table))
+    return written.table, {"merged": ordered.rows - written.rows}
 
 
 def _one_row_a_subject(run: Run, table: str, known: Table) -> None:

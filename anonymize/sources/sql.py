@@ -19,9 +19,11 @@ from anonymize.sources.conform import guess_type, wanted_types
 from anonymize.sources.connections import connection_url
 from anonymize.sources.dialects import Guard, engine, installed
 from anonymize.sources.pace import Pace
+from anonymize.sources.parts import Part
 from anonymize.sources.ranges import conditions
 from anonymize.sources.sessions import Chunk, DriverSession, Session, Statement
 from anonymize.sources.side_by_side import in_order, numbered
+from anonymize.sources.sql_parts import condition
 from anonymize.sources.sql_types import arrow_type, as_text, value_type
 
 __all__ = ["SqlDatabase", "connection_url", "open_database"]
@@ -90,10 +92,28 @@ class SqlDatabase:
     def read(
         self, table: str, columns: Sequence[str], *, query: str | None = None, types: Mapping[str, pa.DataType] | None = None
     ) -> Iterator[pa.RecordBatch | Malformed]:
+        yield from self._read(table, columns, query, types, None)
+
+    def read_part(
+        self, table: str, columns: Sequence[str], part: Part, *, query: str | None = None, types: Mapping[str, pa.DataType] | None = None
+    ) -> Iterator[pa.RecordBatch | Malformed]:
+        """As `read`, the rows of a part, by a condition that the server can find in its index."""
+        yield from self._read(table, columns, query, types, condition(part, self._dialect))
+
+    def _read(
+        self,
+        table: str,
+        columns: Sequence[str],
+        query: str | None,
+        types: Mapping[str, pa.DataType] | None,
+        where: sa.ColumnElement[bool] | None,
+    ) -> Iterator[pa.RecordBatch | Malformed]:
         schema = self.schema(table, query)
         wanted = wanted_types(f"source '{self.name}', table '{table}'", schema, columns, types)
         key = [] if query else self._key(table)
-        statement = query or self._select(table, columns, key)
+        statement: Statement = self._narrowed(query, where) if query else self._select(table, columns, key)
+        if where is not None and not isinstance(statement, str):
+            statement = statement.where(where)
         with self._guard(f"query of table '{table}'" if query else f"table '{table}'"):
             sessions: list[Session] = []
             try:
@@ -177,6 +197,12 @@ class SqlDatabase:
         schema, name = self._place(table)
         described = sa.table(name, *(sa.column(column) for column in columns), schema=schema)
         return sa.select(*described.c).order_by(*(sa.column(column) for column in key))
+
+    def _narrowed(self, query: str, where: sa.ColumnElement[bool] | None) -> str:
+        if where is None:
+            return query
+        told = where.compile(dialect=self._engine.dialect, compile_kwargs={"literal_binds": True})
+        return f"SELECT * FROM ({query.rstrip().rstrip(';')}) part WHERE {told}"  # noqa: S608
 
     def _parts(self, session: Session, table: str, key: Sequence[str], statement: Statement) -> list[Statement]:
         (schema, name), described = self._place(table), self.schema(table)

@@ -34,7 +34,7 @@ from anonymize.taking_back import withheld
 from anonymize.taking_back.proving import Proof, VersionProof, readable
 from anonymize.taking_back.rewriting import Rewritten, rewrite
 from anonymize.taking_back.searching import Held, held_by, search
-from anonymize.taking_back.subjects import KeyedIds, no_value_in
+from anonymize.taking_back.subjects import KeyedIds, no_value_in, persons
 from anonymize.trail.files import write_whole
 
 PLAN, PROOF, PAGE = "plan.json", "proof.json", "proof.md"
@@ -64,7 +64,7 @@ class Plan(BaseModel):
 def look(policy: Policy, keys: Sequence[str]) -> list[Held]:
     """Which versions hold the subjects, and which cannot be searched; changes nothing."""
     key = Key(policy.key, policy.project_name)
-    return list(search(Store(store_uri(policy)), policy, KeyedIds.of(keys, key, policy), key.id))
+    return list(search(Store(store_uri(policy)), policy, KeyedIds.of(persons(policy, keys), key, policy), key.id))
 
 
 def retract(policy: Policy, keys: Sequence[str], *, reason: str, by: str, withdraw: bool = False, say: Say = lambda _: None) -> Proof:
@@ -80,7 +80,7 @@ def retract(policy: Policy, keys: Sequence[str], *, reason: str, by: str, withdr
             raise AnonymizeError(f"a retraction needs a {what}; this one is blank")
     no_value_in(f"{reason} {by}", keys)
     key = Key(policy.key, policy.project_name)
-    ids = KeyedIds.of(keys, key, policy)
+    ids = KeyedIds.of(persons(policy, keys), key, policy)
     if not len(ids):
         raise AnonymizeError("no subject is named, so nobody is taken back")
     name = _name(ids)

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from anonymize.errors import AnonymizeError, SourceError, without_values
 from anonymize.keys import Key
+from anonymize.lasting import linkage
 from anonymize.policy.model import Method, Policy
 from anonymize.sources import open_source
 from anonymize.sources.base import Malformed
@@ -71,13 +72,16 @@ def namespaces(policy: Policy) -> list[str]:
 def from_source(policy: Policy, connections: Callable[[str], str] | None = None) -> list[str]:
     """The keys of the subjects that the policy's `optout` names; none where it names no source.
 
-    Raises SourceError where the list cannot be read, or a record of it is malformed: a list that is half read is no list.
+    Where systems are linked: the persons of these keys. Raises SourceError where the list cannot be read, or a record of it is malformed: a
+    list that is half read is no list; AnonymizeError where a file's key is of several persons.
     """
     asked = policy.optout
     if asked is None:
         return []
+    people = linkage.read(policy, connections)
     if asked.file is not None:
-        return read_file(policy.path(asked.file), asked.column)
+        keys_of_file = read_file(policy.path(asked.file), asked.column)
+        return keys_of_file if people is None else people.anywhere(keys_of_file)
     name = asked.source or next(iter(policy.sources))
     source = open_source(name, policy.sources[name], policy, connections)
     keys: set[str] = set()
@@ -87,7 +91,15 @@ def from_source(policy: Policy, connections: Callable[[str], str] | None = None)
             if isinstance(item, Malformed):
                 raise SourceError(f"{where}: row {item.row} cannot be read ({item.reason}). Mend it: who opted out must be known")
             keys.update(one for one in canonical(item[asked.column]).drop_null().to_pylist() if one)
+    if people is not None:
+        return sorted(person for person in (people.person(name, key) for key in keys) if person is not None)
     return sorted(keys)
+
+
+def persons(policy: Policy, keys: Sequence[str]) -> Sequence[str]:
+    """The persons of keys that somebody gave, where the policy links systems; else the keys. Raises AnonymizeError where a key is of several."""
+    people = linkage.read(policy)
+    return keys if people is None else people.anywhere(keys)
 
 
 def read_file(file: Path, column: str | None = None) -> list[str]:

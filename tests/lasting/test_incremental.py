@@ -68,8 +68,8 @@ def test_a_release_by_increments_is_the_release_of_a_full_read(tmp_path: Path, m
         told = [(one.record.get("extract", "stay") or {})["incremental"]["whole"] for one in (run, full)]
         assert told == ["" if number else "first run", "full refresh"]
         assert not run.workspace.exists()
-        assert oct((kept.home(run.policy) / run.id / "stay").stat().st_mode)[-3:] == "700"
-        assert [one.name for one in kept.home(run.policy).iterdir() if one.is_dir()] == [run.id]
+        assert oct((kept.home(full.policy) / full.id / "stay").stat().st_mode)[-3:] == "700"
+        assert [one.name for one in kept.home(full.policy).iterdir() if one.is_dir()] == [full.id]
 
 
 def test_a_run_that_is_not_published_moves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
