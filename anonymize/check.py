@@ -15,6 +15,7 @@ from anonymize.detect.columns import guess, searched_kinds
 from anonymize.detect.registry import DETECTORS
 from anonymize.errors import NoSuchTable, PolicyError, Problem, SourceError
 from anonymize.hierarchies import build
+from anonymize.lasting import drift
 from anonymize.policy.model import Method, Policy, Role, Rule
 from anonymize.policy.nearest import nearest
 from anonymize.safe_harbor import Coverage, coverage
@@ -43,10 +44,15 @@ class Report:
     coverage: list[Coverage] = field(default_factory=list)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Of tables that lie in files, what was found of these."""
+    schema: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Of each table of the policy the source's columns with their types."""
+    drift: list[str] = field(default_factory=list)
+    """What is not as when the dataset was last published, a sentence each."""
 
     def counts(self) -> dict[str, Any]:
         """For a run's record: names of tables and columns, no value."""
-        counts = {"warnings": len(self.warnings), "left_out": self.left_out, "absent": self.absent, "looked_up": self.looked_up}
+        counts: dict[str, Any] = {"warnings": len(self.warnings), "left_out": self.left_out, "absent": self.absent, "looked_up": self.looked_up}
+        counts["schema"] = self.schema
         return counts | ({"files": self.files} if self.files else {})
 
     def text(self) -> str:
@@ -57,6 +63,7 @@ class Report:
         lines += ["looked up in the subject's texts, and by the leak gate:"]
         lines += [f"  {table}: {', '.join(columns)}" for table, columns in sorted(self.looked_up.items()) if columns] or ["  nothing"]
         lines += ["read as:", *(f"  {table}: {_of_files(told)}" for table, told in sorted(self.files.items()))] if self.files else []
+        lines += ["not as when it was last published:", *(f"  {one}" for one in self.drift)] if self.drift else []
         law = "Safe Harbor's 18 identifiers:" if len(self.coverage) == 18 else f"a limited data set's {len(self.coverage)} identifiers:"
         lines += [law, *(f"  {one}" for one in self.coverage)] if self.coverage else []
         for title, found in (("look at", self.warnings), ("cannot be honoured", self.problems)):
@@ -87,10 +94,20 @@ def check(policy: Policy, connections: Connections | None = None, room: Path | N
     policy = policy.without(report.absent)
     for name, source in sources.items():
         report.left_out |= {f"{name}.{table}": [] for table in source.tables() if table not in named[name] and not globbed(table, named[name])}
+    _check_drift(policy, report)
     _check_text(policy, report)
     _check_sensitive(policy, report)
     _check_profile(policy, report)
     return report
+
+
+def _check_drift(policy: Policy, report: Report) -> None:
+    """What changed at the sources since the last release is told; where the policy says `drift: hold`, it stops the run."""
+    report.drift = drift.of_schema(policy, report.schema, report.left_out, drift.last_published(policy))
+    if policy.checks.drift == "hold":
+        where = policy.where("checks", "drift")
+        what = "Look at it, then let one run pass with 'drift: report'"
+        report.problems += [Problem(where, "checks.drift", f"{one}. {what}") for one in report.drift]
 
 
 def _check_text(policy: Policy, report: Report) -> None:
@@ -139,6 +156,7 @@ def _check_table(policy: Policy, table: str, source: Source, report: Report) -> 
             return
         report.problems.append(Problem(policy.where("tables", table), f"tables.{table}", str(error)))
         return
+    report.schema[table] = {field.name: str(field.type) for field in schema}
     _check_files(policy, table, source, report)
     gone = [f"{table}.{column}" for column, rule in spec.columns.items() if rule.optional and column not in schema.names]
     report.absent += gone
@@ -149,6 +167,7 @@ def _check_table(policy: Policy, table: str, source: Source, report: Report) -> 
         report.left_out[table] = left
     report.looked_up[table] = [f"{column} ({kind})" for column, kind in searched_kinds(policy, table).items()]
     problems = [*_names(policy, table, schema), *_types(policy, table, schema), *_objections(policy, table, source)]
+    problems += _incremental(policy, table, schema, source)
     if not problems:
         problems = list(_values(policy, table, source))
         empty = [Problem(policy.where(*path), ".".join(path), what) for path, what in _unmatched(policy, table, source)]
@@ -230,6 +249,40 @@ def _objections(policy: Policy, table: str, source: Source) -> Found:
             what = source.objection(policy.tables[table].from_ or table, column, rule)
             if what is not None:
                 yield ("tables", table, "columns", column), what
+
+
+def _incremental(policy: Policy, table: str, schema: pa.Schema, source: Source) -> Found:
+    """What tells of a row that it is new, which it is, and that it is gone, must be there."""
+    spec, at = policy.tables[table].incremental, ("tables", table, "incremental")
+    if spec is None:
+        return
+    deletes = None if isinstance(spec.deletes, str) else spec.deletes
+    wanted = {
+        "row": spec.row,
+        "cursor": () if spec.kind == "since" else (spec.cursor,),
+        "deletes": (deletes.flag,) if deletes and deletes.flag else (),
+    }
+    for word, columns in wanted.items():
+        for column in columns:
+            if column not in schema.names:
+                yield (*at, word), f"the source has no column '{column}'.{nearest(column, schema.names)}"
+    rules = policy.tables[table].columns
+    if spec.cursor in schema.names:
+        said = rules[spec.cursor].type if spec.cursor in rules else None
+        type = ARROW_TYPES[said] if said else schema.field(spec.cursor).type
+        if spec.interval and not pa.types.is_temporal(type):
+            yield (*at, "interval"), f"cursor '{spec.cursor}' is no time at the source ({type}), so it has no intervals"
+        if pa.types.is_boolean(type) or (isinstance(spec.lateness, int) and spec.lateness and not pa.types.is_integer(type)):
+            yield (*at, "cursor"), f"'{spec.cursor}' is {type} at the source: nothing that grows, or that a lateness in numbers fits"
+    if deletes and deletes.table:
+        try:
+            there = source.schema(deletes.table).names
+        except SourceError as error:
+            yield (*at, "deletes", "table"), str(error)
+            return
+        for column in (*(deletes.row or spec.row), *([deletes.cursor] if deletes.cursor else [])):
+            if column not in there:
+                yield (*at, "deletes"), f"table '{deletes.table}' has no column '{column}'.{nearest(column, there)}"
 
 
 def _hierarchy_problem(policy: Policy, rule: Rule, type: pa.DataType) -> str | None:

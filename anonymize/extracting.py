@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from anonymize.detect.columns import searched_kinds
 from anonymize.engine.base import Table
-from anonymize.lasting import cohort, linkage, merging
+from anonymize.lasting import cohort, drift, linkage, merging
 from anonymize.policy.lasting import Incremental
 from anonymize.policy.model import Method, Policy, Rule
 from anonymize.run import Counts, Run
@@ -37,11 +37,18 @@ def extract(run: Run, table: str) -> Counts:
     reading = Reading.of(run, table)
     with Quarantine(run.folder("quarantine") / f"{table}.parquet", table) as quarantine:
         read = merging.rows(reading, quarantine) if reading.incremental else Rows(reading.conforming(reading.items(), quarantine))
-        stream = Table(table, reading.schema, lambda: reading.ready(read.batches, quarantine))
+        codes = drift.Codes(run.policy, table, run.key)
+        stream = Table(table, reading.schema, lambda: _seen(reading.ready(read.batches, quarantine), codes))
         written = run.engine.write(stream, run.folder("extract", table))
     quarantine.check_budget(written.rows, run.policy.checks.quarantine)
     counts = {"rows": written.rows, "quarantined": quarantine.total, "reasons": dict(quarantine.reasons), "columns": reading.columns}
-    return counts | reading.gate.counts() | read.counts
+    return counts | reading.gate.counts() | codes.told() | read.counts
+
+
+def _seen(batches: Iterator[pa.RecordBatch], codes: drift.Codes) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        codes.see(batch)
+        yield batch
 
 
 @dataclass

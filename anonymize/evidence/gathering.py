@@ -28,6 +28,7 @@ from anonymize.evidence.model import (
     Timing,
 )
 from anonymize.evidence.wording import models_in_words, policy_in_words, precision
+from anonymize.lasting import drift
 from anonymize.policy.model import Policy, Role, Rule
 from anonymize.publish import Store, hash_files
 from anonymize.publish import columns as published_columns
@@ -87,6 +88,7 @@ def gather_staged(run: Run) -> Evidence:
             _table(policy, table, stage / table, facts.get(table, {}), generalized.get(table, {}).get("levels", {})) for table in policy.tables
         ),
         held_back=_held_back(policy, record, told=told),
+        drift=tuple(drift.found(policy, record)) if told else (),
         privacy=PrivacyAsked(
             k=min((asking.k_of(policy, table) for table, counts in generalized.items() if "k" in counts), default=privacy.k),
             reached=min(reached) if reached else None,

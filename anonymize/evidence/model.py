@@ -188,6 +188,8 @@ class Evidence(Stated):
     citation: str = ""
     tables: tuple[TableOut, ...] = ()
     held_back: HeldBack = HeldBack()
+    drift: tuple[str, ...] = ()
+    """What the sources have that they had not at the last release, and what they have no more: names and counts, a sentence each."""
     privacy: PrivacyAsked
     risk: tuple[TableRisk, ...] = ()
     utility: dict[str, Any] = Field(default_factory=dict)

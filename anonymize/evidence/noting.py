@@ -24,6 +24,9 @@ ALL_LOST = 0.995
 MOVED = 0.2
 """A relative change of rows since the last release that is worth a look."""
 
+TOLD_DRIFTS = 3
+"""So many changes of the sources are told at once; the section has them all."""
+
 
 class Note(Stated):
     """One thing to know. section: the id of the section that has the figures."""
@@ -39,6 +42,7 @@ def notes(evidence: Evidence, comparison: Comparison) -> list[Note]:
         *_gates(evidence),
         *_risk(evidence),
         *_held(evidence),
+        *_drift(evidence),
         *_lost(evidence),
         *_text(evidence),
         *_differences(comparison),
@@ -110,6 +114,13 @@ def _files_words(held: TableHeld) -> str:
     reasons = ", ".join(f"{reason}: {number(one)}" for reason, one in held.broken_files.items())
     files = f"{number(count)} whole {'file' if count == 1 else 'files'} of {held.table} could not be read ({reasons})"
     return f"{files}. How many rows and people are missing with that is not known."
+
+
+def _drift(e: Evidence) -> Iterator[Note]:
+    if e.drift:
+        words = f"The sources are not as they were at the last release, in {number(len(e.drift))} {'place' if len(e.drift) == 1 else 'places'}: "
+        rest = f", and {number(len(e.drift) - TOLD_DRIFTS)} more" if len(e.drift) > TOLD_DRIFTS else ""
+        yield Note(weight="look", words=f"{words}{'; '.join(e.drift[:TOLD_DRIFTS])}{rest}.", section="differences")
 
 
 def _rows(count: int) -> str:

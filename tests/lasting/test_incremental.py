@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
 
 from anonymize import pipeline
-from anonymize.lasting import kept
+from anonymize.engine.base import Table
+from anonymize.lasting import kept, merging
 from anonymize.policy.loader import load
 from anonymize.publish import open_version
 from anonymize.run import Run
+from anonymize.sources.parts import Part
+from anonymize.sources.sql import SqlDatabase
+from anonymize.sources.sql_parts import condition
 from tests.lasting.changing import POLICY, Changing, rows
 
 COLUMNS = "stay_id INTEGER, patient_id INTEGER, admitted TEXT, ward TEXT, updated_at TIMESTAMP, voided INTEGER"
@@ -213,3 +223,52 @@ def test_an_interval_is_read_again_by_a_backfill(tmp_path: Path, monkeypatch: py
     counts = (again.record.get("extract", "stay") or {})["incremental"]
     assert counts["whole"] == ""
     assert counts["read"] > 0
+
+
+def test_the_server_is_asked_for_the_window_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Changing(tmp_path)
+    for _ in range(6):
+        place.day(deletes="never")
+    place.run(monkeypatch, "inc", more=", deletes: never")
+    asked: list[str] = []
+    read = SqlDatabase._narrowed
+
+    def watched(self: SqlDatabase, query: str, where: Any) -> str:
+        asked.append(read(self, query, where))
+        return asked[-1]
+
+    monkeypatch.setattr(SqlDatabase, "_narrowed", watched)
+    monkeypatch.setattr("tests.lasting.changing.POLICY", POLICY.replace("from: stays", "query: SELECT * FROM stays WHERE ward <> '%'"))
+    place.run(monkeypatch, "inc", more=", deletes: never")
+    run = place.run(monkeypatch, "inc", more=", deletes: never")
+    assert "updated_at IS NULL OR updated_at >= '2026-01-1" in asked[-1]
+    assert rows(run) == rows(place.run(monkeypatch, "full", full=True, more=", deletes: never"))
+
+
+def test_a_part_in_sql_lets_all_of_it_through() -> None:
+    day = datetime(2026, 1, 10, 12, 30)
+    told = {
+        "sqlite": "a IS NULL OR a >= '2026-01-10' AND a < '2026-01-11'",
+        "postgresql": "a IS NULL OR a >= '2026-01-10T12:30:00' AND a < '2026-01-10T12:30:00'",
+        "mysql": "a IS NULL OR a >= '2026-01-10 12:30:00' AND a < '2026-01-10 12:30:00'",
+    }
+    for dialect, words in told.items():
+        found = condition(Part("a", day, day), dialect)
+        assert found is not None
+        by = sa.make_url(f"{dialect}://").get_dialect()()
+        assert str(found.compile(dialect=by, compile_kwargs={"literal_binds": True})) == words
+    assert condition(Part("a"), "sqlite") is None
+    assert condition(Part("a", values=("100%",)), "sqlite") is None
+    assert condition(Part("a", values=tuple(range(1_000))), "sqlite") is None
+    assert str(condition(Part("a", values=("O'Brien", 2)), "sqlite")) == "a IN ('O''Brien', 2)"
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 3)), max_size=40), st.integers(1, 7))
+def test_rows_of_one_key_are_told_apart_however_they_are_cut(found: list[tuple[str, int]], size: int) -> None:
+    ordered = sorted(found)
+    keys = [key for key, _ in ordered]
+    cut = [pa.RecordBatch.from_pydict({merging.ROWKEY: pa.array(keys[at : at + size], pa.string())}) for at in range(0, len(keys), size)]
+    table = Table("t", merging.KEYS, lambda: iter(cut))
+    counted = [row for batch in merging._counted(table) for row in batch.to_pylist()]
+    assert {row[merging.ROWKEY]: row[merging.GONE] for row in counted} == Counter(keys)
+    assert [row[merging.ROWKEY] for batch in merging._distinct(table, "x") for row in batch.to_pylist()] == sorted(set(keys))
