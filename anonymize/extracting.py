@@ -19,7 +19,7 @@ from anonymize.policy.lasting import Incremental
 from anonymize.policy.model import Method, Policy, Rule
 from anonymize.run import Counts, Run
 from anonymize.sources import Source, open_source
-from anonymize.sources.base import ROW, Malformed
+from anonymize.sources.base import ROW, Malformed, TellsMore, TellsOfFiles
 from anonymize.sources.parts import of_fields
 from anonymize.sources.quarantine import Quarantine
 from anonymize.taking_back import withheld
@@ -42,7 +42,18 @@ def extract(run: Run, table: str) -> Counts:
         written = run.engine.write(stream, run.folder("extract", table))
     quarantine.check_budget(written.rows, run.policy.checks.quarantine)
     counts = {"rows": written.rows, "quarantined": quarantine.total, "reasons": dict(quarantine.reasons), "columns": reading.columns}
+    counts |= _told(reading, quarantine)
     return counts | reading.gate.counts() | codes.told() | read.counts
+
+
+def _told(reading: Reading, quarantine: Quarantine) -> Counts:
+    """What a source has to tell beside its records. Raises QuarantineBudgetExceeded where too many of its files could not be read."""
+    told = reading.source.told(reading.place[0]) if isinstance(reading.source, TellsMore) else {}
+    if not isinstance(reading.source, TellsOfFiles):
+        quarantine.check_files(0, reading.run.policy.checks.quarantined_files)
+        return told
+    quarantine.check_files(told.get("files", 0), reading.run.policy.checks.quarantined_files)
+    return {"files": {**told, "broken": dict(quarantine.file_reasons)}, "quarantined_files": quarantine.files} if told else {}
 
 
 def _seen(batches: Iterator[pa.RecordBatch], codes: drift.Codes) -> Iterator[pa.RecordBatch]:
@@ -132,7 +143,7 @@ class Reading:
         """Raises SourceError where the source or a column is not there."""
         policy, spec = run.policy, run.policy.tables[table]
         name, settings = policy.source_of(table)
-        source = open_source(name, settings, policy, run.connections)
+        source = open_source(name, settings, policy, run.connections, room=run.folder("sources"))
         at = source.schema(spec.from_ or table, spec.query)
         declared = {c: ARROW_TYPES[rule.type] for c, rule in spec.columns.items() if rule.type}
         columns = needed(policy, table)

@@ -20,7 +20,7 @@ from anonymize.engine.base import Table
 from anonymize.errors import AnonymizeError, SourceError
 from anonymize.lasting import cursors, kept, mending
 from anonymize.policy.lasting import Deletes
-from anonymize.sources.base import ROW, Malformed
+from anonymize.sources.base import ROW, BrokenFile, Malformed
 from anonymize.sources.parts import Part, of_fields, read_part
 from anonymize.sources.quarantine import Quarantine
 
@@ -88,7 +88,7 @@ class _Merge:
             written = self.run.engine.write(merged, self.run.folder("base", self.table), sort=[*self.spec.row, ROWKEY])
             self._carry(malformed)
         for one in pq.read_table(file).to_pylist():
-            self.final.add(Malformed(one["row"], one["reason"], one["column"], raw=one["raw"], key=one["key"]))
+            self.final.add(_malformed(one))
         kept.note(self.run, self.table, self.made_by, self.cursor)
         self.counts |= {"after": self.base.run if self.base is not None else None, "whole": self.why}
         return Rows(self._numbered(written.table), {"incremental": self.counts})
@@ -323,7 +323,7 @@ class _Merge:
         for one in self.held:
             stays = hash(one["raw"]) not in malformed.raws if self.spec.history else one["key"] not in self.reread
             if stays and one["key"] not in self.buried and (self.present is None or one["key"] in self.present):
-                malformed.add(Malformed(one["row"], one["reason"], one["column"], raw=one["raw"], key=one["key"]))
+                malformed.add(_malformed(one))
 
     def _numbered(self, table: Table) -> Iterator[pa.RecordBatch]:
         """The rows with `__row`, their place in the order of the row key; without those that carry the flag of a deleted row."""
@@ -395,3 +395,9 @@ def _listed(keys: list[str]) -> Table:
 
 def _together(tables: list[Table]) -> Table:
     return Table("together", KEYS, lambda: (batch.cast(KEYS) for table in tables for batch in table.batches()))
+
+
+def _malformed(held: dict[str, Any]) -> Malformed:
+    """A record, or a whole file, as it lies in a quarantine."""
+    kind = BrokenFile if held["row"] is None else Malformed
+    return kind(held["row"] or 0, held["reason"], held["column"], raw=held["raw"], file=held["file"], key=held["key"])
