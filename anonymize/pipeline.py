@@ -12,10 +12,11 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from anonymize import asking, evidence, extracting, releasing, trail
 from anonymize import check as checking
