@@ -70,7 +70,7 @@ class Scrub:
         from anonymize.detect.registry import build
         from anonymize.transform.dates import offsets
         from anonymize.transform.structured import scrub_structured
-        from anonymize.transform.text import Own
+        from anonymize.transform.text import How, Own
 
         notes = [json.loads(line) for line in batch["line"].to_pylist()]
         records = [identifiers(note.get("record")) for note in notes]
@@ -78,17 +78,9 @@ class Scrub:
         days = None
         if self.key is not None and self.subject and self.text.dates == "shift":
             days = offsets(subjects, self.key).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-        scrubbed, counts = scrub_structured(
-            pa.array([note["text"] for note in notes], pa.string()),
-            build(self.text),
-            records,
-            shift_days=days,
-            ages_in=self.text.ages_in,
-            replace=self.text.replace,
-            key=self.key,
-            subjects=subjects,
-            own=[Own.of(record) for record in records],
-        )
+        own = [Own.of(record) for record in records]
+        how = How(self.text.replace, days, self.text.ages_in, self.key, subjects, own)
+        scrubbed, counts = scrub_structured(pa.array([note["text"] for note in notes], pa.string()), build(self.text), records, how)
         lines = [
             {"id": note["id"], "text": text, "found": dict(sorted(count.items()))}
             for note, text, count in zip(notes, scrubbed.to_pylist(), counts, strict=True)

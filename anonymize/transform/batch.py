@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from anonymize.transform.methods import SPECS, Context, output_type
 
 if TYPE_CHECKING:
     from anonymize.transform.markup import Edit, Unwrapped
+    from anonymize.transform.text import How
 
 KEY = "__key"
 """string: the subject key of a record as text; null in a table that is not about subjects."""
@@ -80,7 +81,7 @@ class Deidentify:
         from anonymize.detect.registry import build
         from anonymize.transform.structured import scrub_structured
 
-        scrubbed, found = scrub_structured(column, build(self.text), _records(batch), declared=declared, **self._how(batch, offset))
+        scrubbed, found = scrub_structured(column, build(self.text), _records(batch), self._how(batch, offset), declared=declared)
         for total, more in zip(counts, found, strict=True):
             for kind, number in more.items():
                 total[kind] = total.get(kind, 0) + number
@@ -94,20 +95,20 @@ class Deidentify:
         declared = dict(self.rules)[column].format or "auto"
         offset = dates.offsets(batch[KEY], self.key, days=self.shift_days)
         texts = [text or "" for text in batch[column].to_pylist()]
-        return traced(texts, build(self.text), _records(batch), declared=declared, **self._how(batch, offset))
+        return traced(texts, build(self.text), _records(batch), self._how(batch, offset), declared=declared)
 
-    def _how(self, batch: pa.RecordBatch, offset: pa.Array) -> dict[str, Any]:
-        """How the texts of a batch are scrubbed, as `scrub` takes it."""
-        from anonymize.transform.text import Own
+    def _how(self, batch: pa.RecordBatch, offset: pa.Array) -> How:
+        """How the texts of a batch are scrubbed."""
+        from anonymize.transform.text import How, Own
 
-        return {
-            "shift_days": offset.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64) if self.text.dates == "shift" else None,
-            "ages_in": self.text.ages_in,
-            "replace": self.text.replace,
-            "key": self.key,
-            "subjects": batch[KEY],
-            "own": [Own.of(record) for record in _records(batch)],
-        }
+        return How(
+            replace=self.text.replace,
+            shift_days=offset.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64) if self.text.dates == "shift" else None,
+            ages_in=self.text.ages_in,
+            key=self.key,
+            subjects=batch[KEY],
+            own=[Own.of(record) for record in _records(batch)],
+        )
 
 
 def _records(batch: pa.RecordBatch) -> list[list[Identifier]]:

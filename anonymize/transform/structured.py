@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import pyarrow as pa
 
 from anonymize.detect.base import Finding, Identifier, TextDetector
 from anonymize.policy.model import Kind
 from anonymize.transform.markup import Edit, Unwrapped, unreadable_tag, unwrap
-from anonymize.transform.text import replacements, scrub
+from anonymize.transform.text import TAGS, How, replacements, scrub
 
 Records = Sequence[Sequence[Identifier]]
 #: How often what was found before and stands in the result is taken out, before the text is held back.
@@ -92,9 +91,9 @@ def _merged(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def scrub_structured(
-    texts: pa.Array, detector: TextDetector, records: Records | None = None, *, declared: str = "auto", **how: Any
+    texts: pa.Array, detector: TextDetector, records: Records | None = None, how: How = TAGS, *, declared: str = "auto"
 ) -> tuple[pa.Array, list[dict[str, int]]]:
-    """Scrub texts of any form. how: as for `text.scrub`.
+    """Scrub texts of any form.
 
     texts: string, length n, null stays null; records: each text's subject's own identifiers, length n; declared: `auto`, or what the policy
     says that the texts are. Returns the texts in the form that they came in, and the number of findings a kind in each, what could not be
@@ -105,7 +104,7 @@ def scrub_structured(
     """
     unwrapped = [unwrap(text or "", declared=declared) for text in texts.to_pylist()]
     findings = _find(detector, unwrapped, records)
-    scrubbed, counts = scrub(texts, findings, unwrapped=unwrapped, **how)
+    scrubbed, counts = scrub(texts, findings, how, unwrapped=unwrapped)
     taken = [unwrapped[index].removed if text is not None else Counter[str]() for index, text in enumerate(texts.to_pylist())]
     for count, more in zip(counts, taken, strict=True):
         for kind, number in more.items():
@@ -116,11 +115,11 @@ def scrub_structured(
 
 
 def traced(
-    texts: Sequence[str], detector: TextDetector, records: Records | None = None, *, declared: str = "auto", **how: Any
+    texts: Sequence[str], detector: TextDetector, records: Records | None = None, how: How = TAGS, *, declared: str = "auto"
 ) -> list[tuple[Unwrapped, list[Edit]]]:
     """What `scrub_structured` does to each text at its first look: the unwrapped text, and the edits of its plain text. For an audit."""
     unwrapped = [unwrap(text, declared=declared) for text in texts]
-    made = replacements(unwrapped, _find(detector, unwrapped, records), **how)
+    made = replacements(unwrapped, _find(detector, unwrapped, records), how)
     return [(one, edits) for one, (edits, _) in zip(unwrapped, made, strict=True)]
 
 
@@ -137,7 +136,7 @@ def _searched_again(
     declared: str,
     unwrapped: Sequence[Unwrapped],
     findings: Sequence[Sequence[Finding]],
-    how: dict[str, Any],
+    how: How,
 ) -> tuple[pa.Array, list[dict[str, int]]]:
     texts: list[str | None] = scrubbed.to_pylist()
     open_ = [index for index, one in enumerate(unwrapped) if one.form != "plain" and one.unreadable is None and texts[index] is not None]
@@ -155,15 +154,10 @@ def _searched_again(
                 texts[index] = unreadable_tag(_BROKEN)
                 counts[index][f"unreadable-{_BROKEN}"] = 1
             else:
-                one = {name: _only(value, index) for name, value in how.items()}
-                texts[index] = scrub(pa.array([texts[index]], pa.string()), [left[index]], unwrapped=[again[index]], **one)[0][0].as_py()
+                one = pa.array([texts[index]], pa.string())
+                texts[index] = scrub(one, [left[index]], how.of_text(index), unwrapped=[again[index]])[0][0].as_py()
         open_ = [index for index in open_ if texts[index] != unreadable_tag(_BROKEN)]
     return pa.array(texts, pa.string()), counts
-
-
-def _only(value: Any, index: int) -> Any:
-    """Of what is given for each text, that of one."""
-    return value if isinstance(value, str) or not hasattr(value, "__getitem__") else value[index : index + 1]
 
 
 def _spelled(text: str, findings: Sequence[Finding]) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -81,57 +82,62 @@ class Surrogate(Tag):
         return "anonymize_surrogate"
 
 
+@dataclass(frozen=True)
+class How:
+    """What stands in the place of what is found. Where something is given for each text, it is as long as the texts."""
+
+    replace: str = "tags"
+    """`tags`, or `surrogates`, which need `key` and `subjects`."""
+    shift_days: np.ndarray | None = None
+    """int64, a text: by how much its dates move; 0 where unknown. With neither this nor `ages_in`, and where nobody can say what a date becomes,
+    it is a tag."""
+    ages_in: int | None = None
+    """A year: dates are cut to their year, and to a tag where it tells an age over 89 then."""
+    key: Key | None = None
+    subjects: pa.Array | None = None
+    """string, a text: whose it is."""
+    own: Sequence[Own] | None = None
+    """A text: what of its subject's record nothing may tell."""
+
+    def of_text(self, index: int) -> How:
+        """For one of the texts alone."""
+        one = slice(index, index + 1)
+        given = {name: value[one] for name in ("shift_days", "subjects", "own") if (value := getattr(self, name)) is not None}
+        return dataclasses.replace(self, **given)
+
+
+TAGS = How()
+
+
 def scrub(
-    texts: pa.Array,
-    findings: Sequence[Sequence[Finding]],
-    *,
-    shift_days: np.ndarray | None = None,
-    ages_in: int | None = None,
-    replace: str = "tags",
-    key: Key | None = None,
-    subjects: pa.Array | None = None,
-    own: Sequence[Own] | None = None,
-    unwrapped: Sequence[Unwrapped] | None = None,
+    texts: pa.Array, findings: Sequence[Sequence[Finding]], how: How = TAGS, *, unwrapped: Sequence[Unwrapped] | None = None
 ) -> tuple[pa.Array, list[dict[str, int]]]:
     """Replace every finding; all other characters stay. The pieces are joined once, so that a long note costs its length.
 
-    texts: string, length n, null stays null; findings: of each text, sorted, not overlapping; shift_days: int64, length n, 0 where unknown:
-    by how much dates move; ages_in: a year: dates are cut to their year, and to a tag where it tells an age over 89 then; with neither, and
-    where nobody can say what a date becomes, it is a tag;
-    replace: `tags` or `surrogates` (which need `key`, and `subjects`: string, length n); own: of each text's subject.
-    unwrapped: of each text, where the findings are those of its plain text.
-    Returns the scrubbed texts, and the number of findings a kind in each. Raises ValueError where surrogates are asked for without a key.
+    texts: string, length n, null stays null; findings: of each text, sorted, not overlapping; unwrapped: of each text, where the findings are
+    those of its plain text. Returns the scrubbed texts, and the number of findings a kind in each. Raises ValueError where surrogates are
+    asked for without a key.
     """
     sources = unwrapped if unwrapped is not None else [Unwrapped(text or "") for text in texts.to_pylist()]
-    how: dict[str, Any] = {"shift_days": shift_days, "ages_in": ages_in, "replace": replace, "key": key, "subjects": subjects, "own": own}
     scrubbed: list[str | None] = []
     counts: list[dict[str, int]] = []
-    for text, source, found, (edits, known) in zip(texts.to_pylist(), sources, findings, replacements(sources, findings, **how), strict=True):
+    for text, source, found, (edits, known) in zip(texts.to_pylist(), sources, findings, replacements(sources, findings, how), strict=True):
         scrubbed.append(None if text is None else source.wrap(edits, known))
         counts.append(_counted([*found, *source.known]) if text is not None else {})
     return pa.array(scrubbed, pa.string()), counts
 
 
-def replacements(
-    sources: Sequence[Unwrapped],
-    findings: Sequence[Sequence[Finding]],
-    *,
-    shift_days: np.ndarray | None = None,
-    ages_in: int | None = None,
-    replace: str = "tags",
-    key: Key | None = None,
-    subjects: pa.Array | None = None,
-    own: Sequence[Own] | None = None,
-) -> Iterator[tuple[list[Edit], list[str]]]:
-    """What stands in the place of each finding, as edits of the plain text, and of what the form itself tells. Parameters as for `scrub`."""
-    if replace == "surrogates" and key is None:
+def replacements(sources: Sequence[Unwrapped], findings: Sequence[Sequence[Finding]], how: How = TAGS) -> Iterator[tuple[list[Edit], list[str]]]:
+    """What stands in the place of each finding, as edits of the plain text, and of what the form itself tells. Raises as `scrub`."""
+    if how.replace == "surrogates" and how.key is None:
         raise ValueError("surrogates need a key")
-    operator: Operator = Surrogate() if replace == "surrogates" else Tag()
-    secret = key.derive("surrogate") if key is not None and replace == "surrogates" else b""
-    whose = subjects.to_pylist() if subjects is not None else [None] * len(sources)
+    operator: Operator = Surrogate() if how.replace == "surrogates" else Tag()
+    secret = how.key.derive("surrogate") if how.key is not None and how.replace == "surrogates" else b""
+    whose = how.subjects.to_pylist() if how.subjects is not None else [None] * len(sources)
     for index, (source, found) in enumerate(zip(sources, findings, strict=True)):
-        days = int(shift_days[index]) if shift_days is not None else 0
-        given = {"ages_in": ages_in, "secret": secret, "days": days, "subject": whose[index] or "", "own": own[index] if own else NOBODY}
+        days = int(how.shift_days[index]) if how.shift_days is not None else 0
+        own = how.own[index] if how.own else NOBODY
+        given = {"ages_in": how.ages_in, "secret": secret, "days": days, "subject": whose[index] or "", "own": own}
         edits = [(one.start, one.end, _instead(source.text, one, operator, given)) for one in found]
         yield edits, [operator.operate(one.value, {**given, "kind": one.kind}) for one in source.known]
 

@@ -22,6 +22,7 @@ from anonymize.keys import Key
 from anonymize.policy.model import Kind, Rule, Text
 from anonymize.transform.markup import unwrap
 from anonymize.transform.structured import find_in_source, scrub_structured
+from anonymize.transform.text import TAGS, How
 
 DATA = Path(os.environ.get("ANONYMIZE_DATA", Path(__file__).parents[3] / "shared" / "data"))
 CDA = """<?xml version="1.0"?><?xml-stylesheet href="cda.xsl"?>
@@ -57,12 +58,12 @@ class Words:
 SMITH = Words("Smith", "Émile", "Grüße")
 
 
-def scrubbed(text: str, detector: Words = SMITH, **how: object) -> str:
-    return str(scrub_structured(pa.array([text]), detector, **how)[0][0].as_py())  # type: ignore[arg-type]
+def scrubbed(text: str, detector: Words = SMITH, how: How = TAGS, declared: str = "auto") -> str:
+    return str(scrub_structured(pa.array([text]), detector, how=how, declared=declared)[0][0].as_py())
 
 
-def counted(text: str, **how: object) -> dict[str, int]:
-    return scrub_structured(pa.array([text]), SMITH, **how)[1][0]  # type: ignore[arg-type]
+def counted(text: str, declared: str = "auto") -> dict[str, int]:
+    return scrub_structured(pa.array([text]), SMITH, declared=declared)[1][0]
 
 
 def b64(text: str) -> str:
@@ -213,7 +214,7 @@ def test_a_cda_document_leaves_without_its_header() -> None:
 def test_dates_of_a_cda_document_move_with_their_subject(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANONYMIZE_KEY", "k" * 40)
     key = Key("env:ANONYMIZE_KEY", "test")
-    result = scrubbed(CDA, Words(), shift_days=np.array([10]), replace="surrogates", key=key, subjects=pa.array(["17"]))
+    result = scrubbed(CDA, Words(), How("surrogates", np.array([10]), key=key, subjects=pa.array(["17"])))
     assert 'effectiveTime value="20200314101500-0500"' in result
     assert 'low value="20200311"' in result
     assert "[" not in result

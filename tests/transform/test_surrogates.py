@@ -11,7 +11,7 @@ from anonymize.detect.words import first_names, last_names
 from anonymize.keys import Key
 from anonymize.policy.model import Kind
 from anonymize.transform.surrogates import _pool, surrogate, surrogates
-from anonymize.transform.text import scrub
+from anonymize.transform.text import How, scrub
 
 SECRET = b"x" * 32
 
@@ -50,7 +50,7 @@ def test_columns_and_texts() -> None:
     assert column[0] == column[2]
     assert column[1].as_py() is None
     finding = Finding(Kind.NAME, 0, 3, 1.0, "patterns")
-    texts, counts = scrub(pa.array(["Ann is 93"]), [[finding]], replace="surrogates", key=key, subjects=pa.array(["17"]))
+    texts, counts = scrub(pa.array(["Ann is 93"]), [[finding]], How("surrogates", key=key, subjects=pa.array(["17"])))
     assert texts[0].as_py().endswith(" is 93")
     assert not texts[0].as_py().startswith("Ann")
     assert counts == [{"name": 1}]

@@ -13,7 +13,7 @@ from anonymize.detect.base import Finding, Identifier
 from anonymize.keys import Key
 from anonymize.policy.model import Kind, Method, Role, Rule, Text
 from anonymize.transform.batch import IDENTIFIER_LIST, IDENTIFIERS, KEY, ROW, Deidentify
-from anonymize.transform.text import Own, scrub
+from anonymize.transform.text import How, Own, scrub
 
 NOTE = "DOB 3/4/1950\nSeen on March 4, 2024 and 5/6/2024, last in March 2024; a fall on 7/8/1930."
 
@@ -47,7 +47,7 @@ def test_dates_move_together_unless_the_policy_says_otherwise() -> None:
 def test_a_date_in_the_record_of_its_subject_goes_whatever_the_policy_says() -> None:
     settings: list[dict[str, Any]] = [{"ages_in": 2026}, {"ages_in": None}]
     findings = [[Finding(Kind.DATE, 8, 16, 1.0, "own-record+patterns")]]
-    assert {scrub(pa.array(["died on 5/6/2024"]), findings, **one)[0][0].as_py() for one in settings} == {"died on [DATE]"}
+    assert {scrub(pa.array(["died on 5/6/2024"]), findings, How(**one))[0][0].as_py() for one in settings} == {"died on [DATE]"}
 
 
 @pytest.mark.parametrize(("moved", "left"), [(3, "admitted [DATE]"), (4, "admitted 08.11.2023"), (250, "admitted 11.07.2024")])
@@ -55,5 +55,5 @@ def test_a_date_that_moves_onto_a_day_of_the_record_goes(moved: int, left: str) 
     own = Own.of([Identifier(Kind.DATE, "2023-07-11 00:00:00", "birth_date"), Identifier(Kind.NAME, "May Lee", "name")])
     assert own.names == {"may", "lee"}
     findings = [[Finding(Kind.DATE, 9, 19, 1.0, "patterns")]]
-    scrubbed, _ = scrub(pa.array(["admitted 04.11.2023"]), findings, shift_days=np.array([moved]), own=[own])
+    scrubbed, _ = scrub(pa.array(["admitted 04.11.2023"]), findings, How(shift_days=np.array([moved]), own=[own]))
     assert scrubbed.to_pylist() == [left]
