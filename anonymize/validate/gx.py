@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -46,10 +48,24 @@ def _outcome(result: Any) -> Outcome:
 def library() -> Any:
     """Great Expectations itself, told to send nothing and to log no message: its messages can hold values."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    import great_expectations
+    with _without_spark():
+        import great_expectations
 
     logging.getLogger("great_expectations").setLevel(logging.CRITICAL + 1)
     return great_expectations
+
+
+@contextmanager
+def _without_spark() -> Iterator[None]:
+    """Our frames are pandas'. Great Expectations imports all of PySpark where it finds it, whose remote client ends the process
+    (`sys.exit`) where the packages that it wants are not there."""
+    there = {name: sys.modules.pop(name) for name in list(sys.modules) if name == "pyspark" or name.startswith("pyspark.")}
+    sys.modules["pyspark"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["pyspark"]
+        sys.modules.update(there)
 
 
 @cache
