@@ -9,7 +9,7 @@ export ANONYMIZE_SAMPLE ?= $(abspath $(BUILD)/sample)
 # The sample hospital is made up, so its key is no secret. A real run gives its own: no key, no run.
 SAMPLE_KEY := sample-hospital-only-this-is-no-secret
 
-.PHONY: run test lint airflow install lock clean bench-text bench-privacy
+.PHONY: run test lint airflow install lock clean bench-text bench-privacy bench-extract
 
 run: install  ## the sample hospital, from its records to a published dataset
 	@test -e $(ANONYMIZE_SAMPLE)/ehr.db || $(BIN)/anonymize sample $(ANONYMIZE_SAMPLE)
@@ -33,6 +33,9 @@ bench-text: install
 
 bench-privacy: install $(BUILD)/peers/installed
 	$(BIN)/python -m benchmarks.privacy
+
+bench-extract: install
+	$(BIN)/python -m benchmarks.extract
 
 # Other libraries want other versions than ours: an environment of their own. Where they do not install, the benchmark says so and goes on.
 $(BUILD)/peers/installed: benchmarks/privacy/peers.txt | install
