@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from anonymize.policy.model import Kind
 
@@ -34,6 +34,13 @@ class Identifier:
     kind: Kind
     value: str
     column: str = ""
+
+
+class Record(tuple[Identifier, ...]):
+    """The identifiers of one subject, shared by all of the subject's texts. A patient's events can have thousands: what is made of them for
+    looking them up is made once, and lies in `ready`."""
+
+    ready: Any = None
 
 
 class TextDetector(Protocol):

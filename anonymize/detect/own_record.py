@@ -14,7 +14,7 @@ from itertools import product
 
 import regex
 
-from anonymize.detect.base import Finding, Identifier
+from anonymize.detect.base import Finding, Identifier, Record
 from anonymize.detect.required import odd
 from anonymize.detect.sieve import folded
 from anonymize.detect.words import is_common, lines
@@ -35,7 +35,7 @@ SHORTEST_NAME, SHORTEST_NUMBER, FUZZY_FROM = 2, 5, 7
 
 def find_own(text: str, record: Sequence[Identifier]) -> list[Finding]:
     """The places in a text where a value of the subject's record stands."""
-    compiled = _compiled(tuple(record))
+    compiled = _ready(record) if isinstance(record, Record) else _compiled(tuple(record))
     low = folded(text)
     findings = [
         Finding(kind, match.start(), match.end(), 1.0, "own-record", "a value of the subject's record")
@@ -44,6 +44,13 @@ def find_own(text: str, record: Sequence[Identifier]) -> list[Finding]:
         for match in _any_of(standing, kind in _NAMES).finditer(text)
     ]
     return [*findings, *_find_codes(text, compiled)] if compiled.codes else findings
+
+
+def _ready(record: Record) -> _Compiled:
+    if record.ready is None:
+        record.ready = _compiled(tuple(record))
+    found: _Compiled = record.ready
+    return found
 
 
 @dataclass(frozen=True)

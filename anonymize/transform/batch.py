@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from anonymize.detect.base import Identifier
+from anonymize.detect.base import Identifier, Record
 from anonymize.keys import Key
 from anonymize.policy.model import Kind, Method, Rule, Text
 from anonymize.transform import dates, pseudonym
@@ -19,7 +19,7 @@ from anonymize.transform.methods import SPECS, Context, output_type
 
 if TYPE_CHECKING:
     from anonymize.transform.markup import Edit, Unwrapped
-    from anonymize.transform.text import How
+    from anonymize.transform.text import How, Own
 
 KEY = "__key"
 """string: the subject key of a record as text; null in a table that is not about subjects."""
@@ -99,7 +99,7 @@ class Deidentify:
 
     def _how(self, batch: pa.RecordBatch, offset: pa.Array) -> How:
         """How the texts of a batch are scrubbed."""
-        from anonymize.transform.text import How, Own
+        from anonymize.transform.text import How
 
         return How(
             replace=self.text.replace,
@@ -107,18 +107,29 @@ class Deidentify:
             ages_in=self.text.ages_in,
             key=self.key,
             subjects=batch[KEY],
-            own=[Own.of(record) for record in _records(batch)],
+            own=_own(_records(batch)),
         )
 
 
-def _records(batch: pa.RecordBatch) -> list[list[Identifier]]:
+def _records(batch: pa.RecordBatch) -> list[Record]:
+    """The identifiers of each row's subject; rows of one subject share one record, which is made once."""
     if IDENTIFIERS not in batch.schema.names:
-        return [[] for _ in range(batch.num_rows)]
-    known = {kind.value for kind in Kind}
-    return [
-        [Identifier(Kind(i["kind"]), i["value"], i["column"]) for i in record or [] if i["kind"] in known]
-        for record in batch[IDENTIFIERS].to_pylist()
-    ]
+        return [Record()] * batch.num_rows
+    known = {kind.value: kind for kind in Kind}
+    made: dict[str | None, Record] = {}
+    for index, key in enumerate(batch[KEY].to_pylist()):
+        if key not in made:
+            record = batch[IDENTIFIERS][index].as_py() or []
+            made[key] = Record(Identifier(known[i["kind"]], i["value"], i["column"]) for i in record if i["kind"] in known)
+    return [made[key] for key in batch[KEY].to_pylist()]
+
+
+def _own(records: list[Record]) -> list[Own]:
+    """What no replacement in a row's texts may tell."""
+    from anonymize.transform.text import Own
+
+    made = {id(record): Own.of(record) for record in {id(record): record for record in records}.values()}
+    return [made[id(record)] for record in records]
 
 
 @dataclass(frozen=True)

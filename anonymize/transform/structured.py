@@ -125,7 +125,8 @@ def traced(
 
 def _find(detector: TextDetector, unwrapped: Sequence[Unwrapped], records: Records | None) -> list[list[Finding]]:
     own = records if records is not None else [()] * len(unwrapped)
-    return detector.find([one.text for one in unwrapped], [[*record, *one.identifiers] for record, one in zip(own, unwrapped, strict=True)])
+    both = [[*record, *one.identifiers] if one.identifiers else record for record, one in zip(own, unwrapped, strict=True)]
+    return detector.find([one.text for one in unwrapped], both)
 
 
 def _searched_again(

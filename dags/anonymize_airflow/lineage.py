@@ -93,12 +93,15 @@ WAYS: dict[str, Callable[[Policy, list[str]], tuple[list[Dataset], list[Dataset]
 def source(policy: Policy, table: str) -> Dataset:
     """A table where it comes from: `postgres://host:5432` and `schema.table`, `file` and its path; by the connection's id where that knows the
     address."""
-    from anonymize.policy.origins import SqlSource
+    from anonymize.policy.origins import FhirSource, SqlSource
 
     _, settings = policy.source_of(table)
     name = policy.tables[table].from_ or table
+    if isinstance(settings, FhirSource) and settings.url is not None:
+        parts = urlsplit(settings.url)
+        return Dataset(namespace=f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.scheme else "environment", name=name)
     if not isinstance(settings, SqlSource):
-        return Dataset(namespace="file", name=str(PurePath(settings.path) / name))
+        return Dataset(namespace="file", name=str(PurePath(settings.path or "") / name))
     if settings.url is None:
         return Dataset(namespace=f"connection://{settings.connection}", name=_qualified(settings, "", name))
     parts = urlsplit(settings.url)

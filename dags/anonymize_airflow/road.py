@@ -10,9 +10,9 @@ from airflow.sdk import DAG, Asset, Param, chain, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from anonymize.policy.environment import expand
-from anonymize.policy.loader import load
 from anonymize_airflow.review import ReviewOperator, form
-from anonymize_airflow.steps import opened, run_id
+from anonymize_airflow.steps import named, opened
+from anonymize_airflow.waiting import exports
 
 if TYPE_CHECKING:
     from anonymize.policy.model import Policy
@@ -42,6 +42,8 @@ def road(policy: Policy) -> DAG:
     ) as dag:
         file, tables = str(policy.file), list(policy.tables)
         run = check(file)
+        for export in exports(policy, file):
+            chain(export, run)
         steps = [
             extract.partial(policy_file=file, run=run).expand(table=tables),
             collect(file, run),
@@ -125,11 +127,8 @@ def check(policy_file: str, params: Any = None, dag_run: Any = None) -> str:
     """Hold the policy against the live sources, and name the run for all tasks after."""
     from anonymize import pipeline
     from anonymize.lasting import kept
-    from anonymize.run import unfinished
 
-    policy = load(policy_file)
-    before = unfinished(policy.path(policy.workspace), policy) if params["go_on"] else None
-    with opened(policy_file, before or run_id(policy.dataset, dag_run.run_id)) as run:
+    with opened(policy_file, named(policy_file, params, dag_run)) as run:
         run.record.put("airflow", {"dag_run_id": dag_run.run_id})
         start, end = (moment.isoformat() if moment else None for moment in (dag_run.data_interval_start, dag_run.data_interval_end))
         kept.ask(run, full_refresh=params["full_refresh"], start=start, end=end)

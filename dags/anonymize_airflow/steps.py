@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Connection, Variable, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
@@ -35,6 +35,16 @@ def run_id(dataset: str, dag_run_id: str) -> str:
     """
     readable = re.sub(r"[^A-Za-z0-9_.+-]", "-", dag_run_id)[:48]
     return f"{dataset}-{readable}-{hashlib.sha256(dag_run_id.encode()).hexdigest()[:8]}"
+
+
+def named(policy_file: str, params: Any, dag_run: Any) -> str:
+    """The id of the run that a DAG run's tasks are of: its own, or where it goes on with one, the newest unfinished one's, whose workspace
+    was kept. Once the run is open, every task finds the same."""
+    from anonymize.run import unfinished
+
+    policy = load(policy_file)
+    before = unfinished(policy.path(policy.workspace), policy) if params["go_on"] else None
+    return before or run_id(policy.dataset, dag_run.run_id)
 
 
 @contextmanager
