@@ -289,17 +289,37 @@ def _conditioned(steps: list[Step]) -> list[Step]:
     return found
 
 
-def nodes_of(table: Mapped, column: Column) -> tuple[Node, ...]:
-    """The nodes from a column's resource to its value, with their types."""
-    whole = column.path[0].field in WHOLE
-    path: Path_ = column.path[1:] if whole else (*table.each, *column.path)
+def nodes_of(table: Mapped, column: Column) -> list[tuple[Node, ...]]:
+    """The nodes from a column's resource to its value, with their types: one way for each of the column's paths."""
+    return [_nodes(table, column, path) for path in (column.path, *column.others)]
+
+
+def _nodes(table: Mapped, column: Column, path: Path_) -> tuple[Node, ...]:
+    whole = bool(path) and path[0].field in WHOLE
     nodes = [Node(table.kind, table.kind)]
     trail = table.kind
-    for step in path:
+    for step in path[1:] if whole else (*table.each, *path):
+        if step.field == "contained":
+            # A contained resource is one: rules about its kind are about it.
+            kind = step.where[1] if step.where is not None else "Resource"
+            nodes, trail = [Node(kind, kind)], kind
+            continue
         name, type = _typed(trail, nodes[-1].type, step.field, first=len(nodes) == 1)
         trail = f"{trail}.{name}" if type == "BackboneElement" else type
         nodes.append(Node(name, type, step.where, step.field))
-    return tuple(nodes)
+    return (*nodes, *_taken(column.take, nodes[-1]))
+
+
+def _taken(take: str, last: Node) -> list[Node]:
+    """The nodes below a path's end that a `take` goes to: the id in a reference, a code in its coding, the data of an attachment."""
+    if take == "reference" and last.name not in ("reference", "id"):
+        concept = [Node("reference", "Reference")] if last.type == "CodeableReference" else []
+        return [*concept, Node("reference", "string")]
+    if take in ("code", "display", "system"):
+        leaf = Node(take, {"code": "code", "display": "string", "system": "uri"}[take])
+        above = {"Coding": [], "Quantity": [], "CodeableReference": [Node("concept", "CodeableConcept"), Node("coding", "Coding")]}
+        return [*above.get(last.type, [Node("coding", "Coding")]), leaf]
+    return [Node("data", "base64Binary")] if take in ("attachment", "base64") and last.type != "base64Binary" else []
 
 
 def _typed(trail: str, parent: str, field: str, *, first: bool) -> tuple[str, str]:

@@ -38,7 +38,32 @@ _PARTIAL = {"enablePartialDatesForRedact": "dates", "enablePartialZipCodesForRed
 
 
 #: References whose `display` is a person's name.
-_PEOPLE = frozenset({"subject", "patient", "individual", "performer", "author", "requester", "practitioner", "authenticator", "beneficiary"})
+_PEOPLE = frozenset(
+    {
+        "subject",
+        "patient",
+        "individual",
+        "performer",
+        "author",
+        "requester",
+        "practitioner",
+        "authenticator",
+        "beneficiary",
+        "recorder",
+        "asserter",
+        "actor",
+        "member",
+        "party",
+        "who",
+        "collector",
+        "subscriber",
+        "policyHolder",
+        "operator",
+        "owner",
+        "resultsInterpreter",
+        "generalPractitioner",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -63,7 +88,7 @@ class Decision:
     by: FhirRule | None = None
     refused: str = ""
     part: bool = False
-    """Whether the rule is about some of the column's elements alone."""
+    """Whether the rule is about some of the column's elements alone, or the column about nobody whom the rule could go by."""
 
 
 @dataclass
@@ -103,6 +128,8 @@ class _Place:
     nodes: tuple[Node, ...]
     about_subject: bool
     is_key: bool
+    others: tuple[_Place, ...] = ()
+    """The same by the column's other paths."""
 
     @property
     def type(self) -> str:
@@ -114,12 +141,13 @@ class _Place:
 
     @property
     def is_id(self) -> bool:
-        return self.type == "id" or (self.nodes[-1].name == "reference" and self.nodes[-2].type == "Reference")
+        return self.type == "id" or (self.nodes[-1].name == "reference" and self.nodes[-1].type != "Reference")
 
     @property
     def is_text(self) -> bool:
         guessed = guess(self.column)
-        return self.type in ("markdown", "xhtml", "base64binary") or (guessed is not None and guessed.text)
+        coded = self.nodes[-2].type in ("Coding", "Quantity") if len(self.nodes) > 1 else False
+        return self.type in ("markdown", "xhtml", "base64binary") or (guessed is not None and guessed.text and not coded)
 
     @property
     def kind(self) -> Kind | None:
@@ -152,7 +180,7 @@ def import_rules(file: Path, *, dataset: str, kind: str | None = None, on: str |
     places = list(_places(read_mapping(MAPPING, Path())))
     found = Imported(notes=list(_notes(rules, parameters)))
     selected = [(rule, _selectors(rule)) for rule in rules]
-    decided = {(place.table, place.column): _decided(place, selected, parameters) for place in places}
+    decided = {(place.table, place.column): _by_all_paths(place, selected, parameters) for place in places}
     _tell(found, selected, decided)
     shifted = any(rule.method == "dateshift" for rule in rules)
     found.values, found.reasons = _policy(places, decided, dataset=dataset, on=on, shifted=shifted)
@@ -198,7 +226,8 @@ def _places(mapping: Mapping[str, Mapped]) -> Iterator[_Place]:
     for table, mapped in mapping.items():
         key = _key(table, mapped)
         for name, column in mapped.columns.items():
-            yield _Place(table, name, nodes_of(mapped, column), key is not None, name == key)
+            ways = tuple(_Place(table, name, nodes, key is not None, name == key) for nodes in nodes_of(mapped, column))
+            yield replace(ways[0], others=ways[1:])
 
 
 def _key(table: str, mapped: Mapped) -> str | None:
@@ -215,6 +244,24 @@ def _selectors(rule: FhirRule) -> tuple[list[Selector], str]:
 
 
 Selected = list[tuple[FhirRule, tuple[list[Selector], str]]]
+
+
+def _by_all_paths(place: _Place, selected: Selected, parameters: Mapping[str, Any]) -> Decision:
+    """What is decided alike on all paths of a column; else it is closed, for its values come from any of them."""
+    ways = [_decided(one, selected, parameters) for one in (place, *place.others)]
+    # The other ways are the same element in another version of FHIR, of which the rules may not know.
+    first, *others = [way for way in ways if way.by is not None] or ways
+    if all(other.rule == first.rule for other in others):
+        return first
+    closed = [one for one in (first, *others) if "drop" in as_words(one.rule)]
+    if closed:
+        return closed[0]
+    return _closed(place, "rules decide differently on the paths that its values come from")
+
+
+def as_words(rule: str | dict[str, Any]) -> list[str]:
+    """A rule's short form, word by word."""
+    return _said(rule).split()
 
 
 def _decided(place: _Place, selected: Selected, parameters: Mapping[str, Any]) -> Decision:
@@ -310,7 +357,7 @@ def _shift(place: _Place, rule: FhirRule, _: Mapping[str, Any]) -> Decision:
     if not place.is_date:
         return _closed(place, str(rule), rule, refused="it holds no date")
     if not place.about_subject:
-        return _closed(place, str(rule), rule, refused="it is about no patient whose constant would move it")
+        return replace(_closed(place, str(rule), rule, refused="it is about no patient whose constant would move it"), part=True)
     return Decision("date", f"{rule}: by the patient's own constant", rule)
 
 
@@ -371,6 +418,9 @@ def _tell(found: Imported, selected: Selected, decided: Mapping[tuple[str, str],
         # A column that a rule is about in part is closed; that refuses the rule only where it is about no column as a whole.
         refused = {at: decision.refused for at, decision in mine.items() if decision.refused and not (whole and decision.part)}
         held = {at: decision.rule for at, decision in mine.items() if not decision.refused}
+        aside = [(at, decision.refused) for at, decision in mine.items() if decision.refused and at not in refused]
+        for why in dict.fromkeys(why for _, why in aside):
+            found.notes.append(f"{rule}: {', '.join('.'.join(at) for at, other in aside if other == why)} stays closed: {why}")
         if refused:
             for why in dict.fromkeys(refused.values()):
                 names = [f"{table}.{column}" for (table, column), other in refused.items() if other == why]
@@ -401,7 +451,7 @@ def _policy(
         mine = {place.column: decided[table, place.column] for place in places if place.table == table}
         if on is not None:
             mine = {column: decision for column, decision in mine.items() if decision.by is not None}
-        opened = any(decision.by and "drop" not in _said(decision.rule).split() for decision in mine.values())
+        opened = any(decision.by and "drop" not in as_words(decision.rule) for decision in mine.values())
         if not mine or (on is None and table != "patient" and not opened):
             continue
         subject = {} if table == "patient" or on is not None else {"subject": keys.get(table)}
