@@ -99,21 +99,27 @@ def from_sheet_command(sheet: Path, policy_file: Path, out: Path) -> None:
 
 @policy_command.command("import")
 @click.argument("file", metavar="FILE", type=FILE)
-@click.option("--kind", type=click.Choice(["fhir-rules", "fhir-pseudonymizer"]), help="What FILE is; default: by its contents.")
+@click.option("--kind", type=click.Choice(["fhir-rules", "fhir-pseudonymizer", "sheet"]), help="What FILE is; default: by its contents.")
 @click.option("--out", metavar="POLICY", type=FILE, required=True, help="The new policy; never an existing file.")
 @click.option("--on", metavar="NAME|POLICY", help="A policy that decides on columns that no rule is about; default: they stay closed.")
 @click.option("--fit", is_flag=True, help="Look at the sources, and leave out the tables and columns that they do not have.")
 @click.option("--allow-refused", is_flag=True, help="Write the policy although rules were refused; their columns stay closed.")
 def import_command(file: Path, kind: str | None, out: Path, on: str | None, fit: bool, allow_refused: bool) -> None:
-    """Make a policy of another FHIR anonymizer's rules: each is honoured, or refused by name.
+    """Make a policy of another anonymizer's rules: each is honoured, or refused by name.
 
-    FILE: the configuration of Microsoft's Tools for Health Data Anonymization (JSON), or of fhir-pseudonymizer (YAML).
+    FILE: the configuration of Microsoft's Tools for Health Data Anonymization (JSON) or of fhir-pseudonymizer (YAML), or a data dictionary of
+    CRATE (TSV, CSV, XLSX).
     """
+    from anonymize.importing.crate import import_dictionary
     from anonymize.importing.fhir_rules import import_rules
     from anonymize.importing.fitting import missing
     from anonymize.policy.ready import checked_text, slug, write_new
 
-    found = import_rules(file, dataset=slug(out.stem), kind=kind, on=on)
+    sheet = kind == "sheet" or (kind is None and file.suffix.lower() in (".tsv", ".csv", ".xlsx"))
+    if sheet and on is not None:
+        raise click.UsageError("--on is for the rules of FHIR anonymizers")
+    dataset = slug(out.stem)
+    found = import_dictionary(file, dataset=dataset) if sheet else import_rules(file, dataset=dataset, kind=kind, on=on)
     click.echo(found.report())
     if found.refused and not allow_refused:
         raise RulesRefused(

@@ -64,6 +64,15 @@ def read_sheet(file: Path) -> list[Row]:
     return rows
 
 
+def texts(file: Path) -> list[list[str]]:
+    """The cells of anybody's sheet as texts, its first row with the rest: `.xlsx`, `.csv`, `.tsv`. Raises AnonymizeError."""
+    if not file.is_file():
+        raise AnonymizeError(f"there is no file {file}")
+    with without_values(f"reading {file.name}"):
+        lines = _lines_of_xlsx(file) if file.suffix.lower() == ".xlsx" else _lines_of_csv(file)
+    return [[_text(cell) or "" for cell in line] for line in lines]
+
+
 def harmless(text: str) -> str:
     """A text that no spreadsheet takes for a formula."""
     return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text
