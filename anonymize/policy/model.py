@@ -585,7 +585,9 @@ class Policy(Checked):
     def without(self, absent: Collection[str]) -> Policy:
         """The policy of a source that has none of these tables (`table`) and columns (`table.column`), which are optional."""
         tables = {
-            name: table.model_copy(update={"columns": {column: rule for column, rule in table.columns.items() if f"{name}.{column}" not in absent}})
+            name: table.model_copy(
+                update={"columns": {column: rule for column, rule in table.columns.items() if f"{name}.{column}" not in absent}}
+            )
             for name, table in self.tables.items()
             if name not in absent
         }

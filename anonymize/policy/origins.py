@@ -308,8 +308,6 @@ class CdaSource(Checked):
     """OIDs of who gives the patients' numbers that count, the best first. Default: the first number that is no social security number."""
 
 
-Source = Annotated[
-    SqlSource | FileSource | FhirSource | DicomSource | TranscriptSource | Hl7Source | CdaSource, Field(discriminator="type")
-]
+Source = Annotated[SqlSource | FileSource | FhirSource | DicomSource | TranscriptSource | Hl7Source | CdaSource, Field(discriminator="type")]
 #: The classes of settings, one a kind of source.
 KINDS: tuple[type[Checked], ...] = get_args(get_args(Source)[0])

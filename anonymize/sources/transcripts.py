@@ -35,6 +35,7 @@ ENDS = {".vtt": "webvtt", ".webvtt": "webvtt", ".srt": "srt", ".json": "json"}
 LIMIT = 256 << 20
 #: What a record has of itself: a path to it may be empty in every file.
 _OWN = {"id", "subject", "name", "index", "json", "format", "seconds", "speakers", "text", "utterances"}
+_NUMBERED = re.compile(r"(?:speaker|spk|channel|ch|participant|unknown|s)?[ _-]*[0-9]{1,3}|[A-Z]|unknown", re.IGNORECASE)
 _PREFIX = re.compile(r"^([^:\n]{1,60}):\s+(?=\S)")
 
 
@@ -196,7 +197,9 @@ def _spoken(said: list[Piece], roles: dict[str, str]) -> dict[str, Any]:
     for number, piece in enumerate(said, 1):
         speaks = numbers.setdefault(piece.speaker, len(numbers) + 1) if piece.speaker else None
         role = roles.get(piece.speaker)
-        utterance: dict[str, Any] = {"number": number, "speaker": piece.speaker or None, "speaker_number": speaks, "role": role}
+        # A word for a role, or a number that a service gave, is no name that would have to be looked up in texts.
+        named = piece.speaker if piece.speaker and role is None and not _NUMBERED.fullmatch(piece.speaker) else None
+        utterance: dict[str, Any] = {"number": number, "speaker": named, "speaker_number": speaks, "role": role}
         utterances.append(utterance | {"start": piece.start, "end": piece.end, "text": piece.text})
         who = role or (f"Speaker {speaks}" if speaks else "")
         lines.append(f"{who}: {piece.text}" if who else piece.text)

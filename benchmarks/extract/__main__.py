@@ -47,7 +47,9 @@ def main(rows: int, turns: int) -> None:
                     share = best["copy"]["seconds"] / found["seconds"]
                     shares[table, size, way], peaks[table, size, way] = share, found["peak"]
                     speed, volume = found["rows"] / found["seconds"], found["bytes"] / found["seconds"] / 1e6
-                    lines.append(f"| {table} | {found['rows']:,} | {way} | {speed:,.0f} | {volume:,.0f} | {share:.0%} | {found['peak'] / 1e6:,.0f} |")
+                    lines.append(
+                        f"| {table} | {found['rows']:,} | {way} | {speed:,.0f} | {volume:,.0f} | {share:.0%} | {found['peak'] / 1e6:,.0f} |"
+                    )
                     click.echo(lines[-1])
     text = "\n".join(lines)
     click.echo("\n" + text)

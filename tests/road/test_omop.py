@@ -27,7 +27,9 @@ from tests.servers import postgres
 #: A note with its NLP terms, a cost, an address and an episode, which the data do not have.
 MORE = {
     "LOCATION": ["1,12 Larkspur Lane,,Ludlow,MA,01056,Hampden,L1,,,,"],
-    "NOTE": ["1,1,2015-03-04,,44814645,0,Visit of J. Doe,\"Seen at 12 Larkspur Lane, Ludlow on 2015-03-04; call (413) 555-0142. Has asthma.\",0,0,1,,,,,"],
+    "NOTE": [
+        '1,1,2015-03-04,,44814645,0,Visit of J. Doe,"Seen at 12 Larkspur Lane, Ludlow on 2015-03-04; call (413) 555-0142. Has asthma.",0,0,1,,,,,'
+    ],
     "NOTE_NLP": ["1,1,0,at 12 Larkspur Lane,8,asthma,0,0,ours,2015-03-05,,Y,,"],
     "COST": ["1,1,Visit,0,0,10.5,,,,,,,,,,,,,,,,"],
     "EPISODE": ["1,1,32533,2015-03-04,,,,,1,32533,32545,,0"],
@@ -36,14 +38,20 @@ MORE = {
 #: As the DDL of CDM 5.4 has them.
 TYPES = [(r"(domain|vocabulary|relationship|class|source|device|production)_id$", "text")]
 TYPES += [(r"_concept_id(_\d)?$|_id(_\d)?$|year_of_birth|month_of_birth|day_of_birth|refills|days_supply|episode_number", "bigint")]
-TYPES += [(r"_date$", "date"), (r"_datetime$", "timestamp"), (r"value_as_number|quantity|range_|total_|paid_|amount_allowed|dose_value", "numeric")]
+TYPES += [
+    (r"_date$", "date"),
+    (r"_datetime$", "timestamp"),
+    (r"value_as_number|quantity|range_|total_|paid_|amount_allowed|dose_value", "numeric"),
+]
 
 
 @pytest.fixture(scope="module")
 def tables(data_dir: Path) -> dict[str, str]:
     """The CDM's tables as CSV."""
     with zipfile.ZipFile(data_dir / "omop_synthea27nj" / "Synthea27Nj_5.4.zip") as archive:
-        found = {Path(name).stem: archive.read(name).decode() for name in archive.namelist() if not name.startswith("__") and name.endswith(".csv")}
+        found = {
+            Path(name).stem: archive.read(name).decode() for name in archive.namelist() if not name.startswith("__") and name.endswith(".csv")
+        }
     kept = {name: text for name, text in found.items() if not name.startswith("CONCEPT_")}
     # Every person lives somewhere.
     people = list(csv.reader(io.StringIO(kept["PERSON"])))
@@ -67,7 +75,9 @@ def database(tables: dict[str, str]) -> Iterator[str]:
                 connection.execute(f"CREATE TABLE {name} ({columns}{key})")
                 with connection.cursor().copy(f"COPY {name} FROM STDIN (FORMAT csv, HEADER)") as copy:
                     copy.write(text)
-            connection.execute("CREATE ROLE reader LOGIN PASSWORD 'reader'; GRANT USAGE ON SCHEMA cdm TO reader; GRANT SELECT ON ALL TABLES IN SCHEMA cdm TO reader")
+            connection.execute(
+                "CREATE ROLE reader LOGIN PASSWORD 'reader'; GRANT USAGE ON SCHEMA cdm TO reader; GRANT SELECT ON ALL TABLES IN SCHEMA cdm TO reader"
+            )
         yield url
 
 

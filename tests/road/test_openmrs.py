@@ -125,7 +125,14 @@ def test_the_dictionary_decides_what_an_observation_holds(version: Version) -> N
     assert found
     for row in found:
         values = {name for name in ("number", "age", "moment", "words", "value_coded", "value_drug") if row[name] is not None}
-        allowed = {"Numeric": {"number", "age"}, "Coded": {"value_coded"}, "Text": {"words"}, "Datetime": {"moment"}, "Date": {"moment"}, "Boolean": {"value_coded"}}
+        allowed = {
+            "Numeric": {"number", "age"},
+            "Coded": {"value_coded"},
+            "Text": {"words"},
+            "Datetime": {"moment"},
+            "Date": {"moment"},
+            "Boolean": {"value_coded"},
+        }
         assert values <= allowed.get(row["datatype"], set()), row["datatype"]
     by_concept = {row["concept_id"]: row for row in found}
     assert by_concept[9002]["age"] == 90

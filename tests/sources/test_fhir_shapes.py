@@ -258,7 +258,9 @@ def test_r5_is_read_by_the_same_columns(tmp_path: Path) -> None:
                 "contained": [{"resourceType": "Medication", "id": "med", "code": {"coding": [{"system": SNOMED, "code": "387207008"}]}}],
             },
         ],
-        Procedure_ndjson=[{"resourceType": "Procedure", "id": "r", "occurrencePeriod": {"start": "2020-01-01"}, "reason": [{"concept": concept}]}],
+        Procedure_ndjson=[
+            {"resourceType": "Procedure", "id": "r", "occurrencePeriod": {"start": "2020-01-01"}, "reason": [{"concept": concept}]}
+        ],
         DocumentReference_ndjson=[{"resourceType": "DocumentReference", "id": "d", "context": [{"reference": "Encounter/e5"}]}],
     )
     visits = rows(source, "encounter", "class", "start", "provider_id", "reason_code")
@@ -312,7 +314,9 @@ def test_an_absent_type_is_refused_or_an_empty_table(tmp_path: Path) -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=5) | st.floats(allow_nan=False),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["reference", "coding", "value", "url", "x"]), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["reference", "coding", "value", "url", "x"]), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 

@@ -179,7 +179,9 @@ def test_ranges_see_one_state_of_the_data(server: str) -> None:
     engine = sa.create_engine(server.replace("postgresql://", "postgresql+psycopg://"), poolclass=sa.NullPool)
     for fast in (True, False):
         with engine.begin() as connection:
-            connection.exec_driver_sql("DROP TABLE IF EXISTS moving; CREATE TABLE moving AS SELECT n AS id, 0 AS state FROM generate_series(1, 20000) n")
+            connection.exec_driver_sql(
+                "DROP TABLE IF EXISTS moving; CREATE TABLE moving AS SELECT n AS id, 0 AS state FROM generate_series(1, 20000) n"
+            )
             connection.exec_driver_sql("ALTER TABLE moving ADD PRIMARY KEY (id)")
         items = opened(server, fast=fast, partitions=10, connections=2).read("moving", ["id", "state"])
         seen = [next(items)]

@@ -91,26 +91,26 @@ def test_no_text_breaks_the_parsers_and_no_word_is_lost_unseen(text: str) -> Non
 @pytest.mark.parametrize(
     ("document", "said"),
     [
-        (WHISPER, [("Hi.", "SPEAKER_00", 0.5, 2.0)]),
-        ([{"text": "Hi.", "speaker": "A"}], [("Hi.", "A", None, None)]),
-        ({"audio_duration": 9, "utterances": [{"start": 500, "end": 2000, "text": "Hi.", "speaker": "A"}]}, [("Hi.", "A", 0.5, 2.0)]),
-        ({"utterances": [{"start": 0.5, "end": 2.0, "text": "Hi.", "speaker": "A"}]}, [("Hi.", "A", 0.5, 2.0)]),
+        (WHISPER, [("Hi.", None, 0.5, 2.0)]),
+        ([{"text": "Hi.", "speaker": "A"}], [("Hi.", None, None, None)]),
+        ({"audio_duration": 9, "utterances": [{"start": 500, "end": 2000, "text": "Hi.", "speaker": "A"}]}, [("Hi.", None, 0.5, 2.0)]),
+        ({"utterances": [{"start": 0.5, "end": 2.0, "text": "Hi.", "speaker": "A"}]}, [("Hi.", None, 0.5, 2.0)]),
         (
             {"results": {"utterances": [{"start": 0.5, "end": 2.0, "transcript": "Hi.", "speaker": 0}]}},
-            [("Hi.", "0", 0.5, 2.0)],
+            [("Hi.", None, 0.5, 2.0)],
         ),
         (
             {"results": {"audio_segments": [{"start_time": "0.5", "end_time": "2", "transcript": "Hi.", "speaker_label": "spk_0"}]}},
-            [("Hi.", "spk_0", 0.5, 2.0)],
+            [("Hi.", None, 0.5, 2.0)],
         ),
         (
             {"recognizedPhrases": [{"offsetInTicks": 5e6, "durationInTicks": 15e6, "speaker": 1, "nBest": [{"display": "Hi."}]}]},
-            [("Hi.", "1", 0.5, 2.0)],
+            [("Hi.", None, 0.5, 2.0)],
         ),
         ({"results": [{"alternatives": [{"transcript": "Hi."}], "resultEndTime": "2.0s"}]}, [("Hi.", None, None, 2.0)]),
         (
             {"monologues": [{"speaker": 1, "elements": [{"value": "Hi", "ts": 0.5, "end_ts": 1}, {"value": "there", "ts": 1, "end_ts": 2}]}]},
-            [("Hi there", "1", 0.5, 2.0)],
+            [("Hi there", None, 0.5, 2.0)],
         ),
     ],
 )
@@ -154,10 +154,10 @@ def test_a_folder_of_calls(tmp_path: Path) -> None:
     assert source.told("call") == {"files": 6, "other files": 1, "format": {"json": 1, "srt": 1, "webvtt": 1}, "broken": {}}
     rows, _ = read(source)
     assert [(row["speaker"], row["speaker_number"], row["role"]) for row in rows if row["subject"] == "p1"] == [
-        ("Nurse Joy", 1, "nurse"),
+        (None, 1, "nurse"),
         ("Caller", 2, None),
-        ("Nurse Joy", 1, "nurse"),
-    ]
+        (None, 1, "nurse"),
+    ], "a word for a role is no name"
     assert [row["speaker"] for row in rows if row["subject"] == "p2"] == ["Dr. Lee", None]
     assert len(read(opened(tmp_path, merge=0.0))[0]) > len(rows)
 
