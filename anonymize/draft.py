@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ from anonymize.detect.columns import guess
 from anonymize.detect.registry import build
 from anonymize.errors import AnonymizeError
 from anonymize.hierarchies import build as build_hierarchy
-from anonymize.policy.model import Kind, Policy, Text
-from anonymize.policy.origins import FhirSource, FileSource, SqlSource
+from anonymize.policy.model import Kind, Policy, Rule, Text
+from anonymize.policy.origins import DicomSource, FhirSource, FileSource, SqlSource, TranscriptSource
 from anonymize.policy.writing import quoted
 from anonymize.sources import Source, open_source
-from anonymize.sources.base import ROW, sampled
+from anonymize.sources.base import ROW, Objects, sampled
+from anonymize.sources.kinds import kind_of
 from anonymize.transform import dates
 
 SAMPLE_ROWS = 1_000
@@ -60,7 +61,8 @@ class Drafted:
 
 
 def draft(where: str) -> str:
-    """The text of a first policy. where: a SQLAlchemy URL, a folder of CSV, Parquet or NDJSON files, or a FHIR bulk-export folder.
+    """The text of a first policy. where: a SQLAlchemy URL, a folder of files (CSV, Parquet, XLSX …), of a FHIR bulk export,
+    of DICOM files or of transcripts.
 
     Raises SourceError where it cannot be read; AnonymizeError where it holds no table.
     """
@@ -71,7 +73,7 @@ def draft(where: str) -> str:
     if not sampled:
         raise AnonymizeError("the source holds no table with a row")
     key = _key(sampled)
-    drafted = [_table(table, sample, key) for table, sample in sampled.items()]
+    drafted = [_allowed(_table(table, sample, key), source) for table, sample in sampled.items()]
     empty = [table for table in tables if table not in sampled]
     return "\n".join(_text(kind, where, key, _told_apart(drafted), empty)) + "\n"
 
@@ -88,6 +90,17 @@ def described(source: Source, table: str, key: str) -> Iterator[tuple[str, str, 
         yield column, str(schema.field(column).type), reason.split(" To open it:")[0].rstrip(".")
 
 
+def _allowed(table: Drafted, source: Source) -> Drafted:
+    """The table with every column closed that the standard of its source does not let leave as it was drafted."""
+    if not isinstance(source, Objects):
+        return table
+    lines = []
+    for line in table.lines:
+        what = source.objection(table.from_, line.column, Rule.model_validate(line.rule))
+        lines.append(line if what is None else Line(line.column, "drop", what))
+    return replace(table, lines=tuple(lines))
+
+
 def _told_apart(drafted: list[Drafted]) -> list[Drafted]:
     """Tables whose names become the same word in a policy get a number."""
     apart: dict[str, Drafted] = {}
@@ -98,20 +111,38 @@ def _told_apart(drafted: list[Drafted]) -> list[Drafted]:
     return list(apart.values())
 
 
-def _settings(where: str) -> tuple[str, SqlSource | FileSource | FhirSource]:
+Drawn = SqlSource | FileSource | FhirSource | DicomSource | TranscriptSource
+
+
+def _settings(where: str) -> tuple[str, Drawn]:
     if "://" in where:
         return "sql", SqlSource(type="sql", url=where)
     folder = Path(where)
     if not folder.exists():
         raise AnonymizeError(f"there is no {where}. Name a folder of files, or a database's URL (sqlite:////path, postgresql://…)")
     names = [file.name for file in folder.iterdir()] if folder.is_dir() else [folder.name]
+    path = str(folder.resolve())
     if any(re.match(r"[A-Z][A-Za-z]+\.\d+\.ndjson(\.gz)?$", name) for name in names):
-        return "fhir", FhirSource(type="fhir", path=str(folder.resolve()))
-    ends = Counter(ending for name in names for ending in ("csv", "parquet", "ndjson") if name.lower().endswith(f".{ending}"))
-    if not ends:
-        raise AnonymizeError(f"{where} holds no CSV, Parquet or NDJSON file")
-    ending = ends.most_common(1)[0][0]
-    return ending, FileSource.model_validate({"type": ending, "path": str(folder.resolve())})
+        return "fhir", FhirSource(type="fhir", path=path)
+    kinds = Counter(kind for name in names if not name.startswith((".", "_", "~")) and (kind := kind_of(name, "files")))
+    if any(name.lower().endswith((".vtt", ".srt")) for name in names):
+        return "transcript", TranscriptSource(type="transcript", path=path)
+    if not kinds and _holds_dicom(folder):
+        return "dicom", DicomSource(type="dicom", path=path)
+    if not kinds:
+        raise AnonymizeError(f"{where} holds no CSV, TSV, Parquet, JSON, NDJSON, XLSX or DICOM file, and no transcript")
+    kind = next(iter(kinds)) if len(kinds) == 1 else "files"
+    return kind, FileSource.model_validate({"type": kind, "path": path})
+
+
+def _holds_dicom(folder: Path) -> bool:
+    """Whether one of the first files, at any depth, has DICOM's sign."""
+    files = (file for file in (folder.rglob("*") if folder.is_dir() else [folder]) if file.is_file())
+    for file in islice(files, 200):
+        with file.open("rb") as stream:
+            if stream.read(132)[128:] == b"DICM":
+                return True
+    return False
 
 
 def _blank(settings: Any) -> Policy:

@@ -154,7 +154,7 @@ tables:
   medications:
     source: documents
     subject: PATIENT
-    columns: {START: date shift, PATIENT: identifier pseudonym, ENCOUNTER: identifier pseudonym, CODE: plain, BASE_COST: {role: plain, type: float64}}
+    columns: {START: date shift, PATIENT: identifier pseudonym, ENCOUNTER: identifier pseudonym, BASE_COST: {role: plain, type: float64}}
 privacy: {k: 2, suppression: 0.6}
 release: {store: "${STORE}", title: Kinds}
 """
