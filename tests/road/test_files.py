@@ -108,7 +108,7 @@ def test_the_ready_made_policy_of_synthea_lets_nobody_be_told(travel: Travel, ro
     assert told["broken"] == {"cut-off": 1, "other-header": 1}
     assert told["encoding"] == {"utf-8": 1}
     assert version.manifest.held_back["quarantined files"] == 2
-    readme = (folder / "store" / "syn" / version.manifest.version / "README.md").read_text()
+    readme = (folder / "store" / "syn" / "versions" / version.manifest.version / "README.md").read_text()
     assert "2 whole files could not be read at the source" in readme
 
 
@@ -116,7 +116,12 @@ def test_the_limited_data_set_of_synthea_keeps_days_and_no_name(travel: Travel, 
     folder, patch = road
     patch.setenv("SYNTHEA_FOLDER", str(data_dir / "synthea_csv"))
     patch.setenv("SYNTHEA_STORE", str(folder / "store"))
-    version = travel("syn-limited", ON_TOP.format(base="synthea-csv-limited", name="syn-limited"))
+    few = {
+        table: None
+        for table in ("claims", "claims_transactions", "medications", "procedures", "conditions", "payer_transitions", "observations")
+    }
+    text = ON_TOP.format(base="synthea-csv-limited", name="syn-limited") + f"tables: {json.dumps(few)}\n"
+    version = travel("syn-limited", text)
     seen = everything(version)
     assert [one for person in people(data_dir) for one in identifiers(person, limited=True) if f'"{one}"' in seen] == []
     assert re.search(r"\b(19|20)\d\d-\d\d-\d\d", seen)
