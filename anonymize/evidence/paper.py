@@ -6,10 +6,12 @@ Body text carries no structure tags, since fpdf2 writes none; who reads by ear t
 from __future__ import annotations
 
 import logging
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC
 from io import BytesIO
+from itertools import zip_longest
 from pathlib import Path
 
 from fpdf import FPDF, FontFace, TextStyle, XPos, YPos
@@ -44,6 +46,18 @@ def pdf(evidence: Evidence, comparison: Comparison, signatures: Sequence[Signatu
     _differences(paper, comparison)
     _appendix(paper, evidence, signatures)
     return bytes(paper.output())
+
+
+#: Letters of a cell: more would make a row higher than a page.
+LONGEST_CELL = 1_200
+
+
+def _within_a_page(row: Sequence[str]) -> list[Sequence[str]]:
+    """A row, or as many as its longest cell needs: a policy may have hundreds of columns under one method."""
+    if max(map(len, row), default=0) <= LONGEST_CELL:
+        return [row]
+    cells = [textwrap.wrap(text, LONGEST_CELL) or [""] for text in row]
+    return list(zip_longest(*cells, fillvalue=""))
 
 
 class Paper(FPDF):
@@ -117,7 +131,7 @@ class Paper(FPDF):
             v_align="TOP",
             gutter_width=2.5,
         ) as table:
-            for line in [[word.removeprefix("#") for word in head], *rows]:
+            for line in [[word.removeprefix("#") for word in head], *(part for row in rows for part in _within_a_page(row))]:
                 row = table.row()
                 for text in line:
                     row.cell(text)

@@ -77,7 +77,8 @@ def messages(file: Path) -> Iterator[list[bytes] | Malformed]:
     try:
         with open_bytes(file) as stream:
             for line, ended in _lines(stream):
-                yield from _line(state, line)
+                if line.strip():
+                    yield from _line(state, line)
                 if ended:
                     yield from state.end()
             yield from state.end()
