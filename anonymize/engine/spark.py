@@ -107,7 +107,7 @@ class SparkTable(Table):
     plan: Callable[[], Plan] = lambda: Plan(())
 
     def only(self, schema: pa.Schema) -> Table:
-        return _table(self.name, schema, lambda: self.plan().then(Chosen(schema)), self.batches)
+        return _table(self.name, schema, lambda: self.plan().then(Chosen(schema)), super(SparkTable, self).only(schema).batches)
 
     def followed_by(self, others: Sequence[Table]) -> Table:
         if not all(isinstance(other, SparkTable) for other in others):
@@ -160,8 +160,9 @@ class SparkEngine:
                 tuples, *distinct = frame.agg(*each).toArrow().to_pylist()[0].values()
                 hold_tally(table.name, tuples, self.tally_limit, dict(zip(columns, distinct, strict=True)))
             count = F.count_distinct(f"c{len(columns)}") if subject else F.count(F.lit(1))
-            counted = frame.groupBy(*names).agg(count.alias("subjects")).orderBy(*(F.col(name).asc_nulls_first() for name in names))
-            found = counted.toArrow().combine_chunks()
+            counted = frame.groupBy(*names).agg(count.alias("subjects"))
+            ordered = counted.orderBy(*(F.col(name).asc_nulls_first() for name in names)) if columns else counted
+            found = ordered.toArrow()
         schema = pa.schema([*(table.schema.field(c) for c in columns), pa.field("subjects", pa.int64())]).remove_metadata()
         return pa.Table.from_batches([tasks.uncarry(batch, schema) for batch in found.to_batches()], schema)
 
