@@ -107,7 +107,7 @@ class SparkTable(Table):
     plan: Callable[[], Plan] = lambda: Plan(())
 
     def only(self, schema: pa.Schema) -> Table:
-        return _table(self.name, schema, lambda: self.plan().then(Chosen(schema)), super(SparkTable, self).only(schema).batches)
+        return _table(self.name, schema, lambda: self.plan().then(Chosen(schema)), super().only(schema).batches)
 
     def followed_by(self, others: Sequence[Table]) -> Table:
         if not all(isinstance(other, SparkTable) for other in others):

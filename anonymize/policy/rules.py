@@ -17,6 +17,7 @@ NEEDS_ROLE = "needs a role, for example 'plain', 'identifier pseudonym', 'quasi 
 def own_rules(values: dict[str, Any]) -> Found:
     """All problems that a policy's plain values hold beside those of its schema: (path, words)."""
     yield from _secrets(values, ())
+    yield from _spark(values)
     yield from _references(values)
     for table, spec in _mapping(values.get("tables")).items():
         for column, rule in _mapping(_mapping(spec).get("columns")).items():
@@ -43,6 +44,18 @@ def _secrets(value: Any, at: Path_) -> Found:
         secret = secret_in(value)
         if secret:
             yield at, f"holds {secret}. {HOW}"
+
+
+def _spark(values: dict[str, Any]) -> Found:
+    """Spark shows its settings to everybody (its UI, its event log, `ps`): the key is not among them, only where it is found."""
+    at = ("engine", "spark", "conf")
+    conf: Any = values
+    for name in at:
+        conf = _mapping(conf).get(name)
+    key = values.get("key", "env:ANONYMIZE_KEY")
+    for name in _mapping(conf):
+        if isinstance(key, str) and str(name).endswith(f".{key.partition(':')[2]}") and "secretKeyRef" not in str(name):
+            yield at, "gives the key itself, and everybody can read Spark's settings. Put it into the executors' environment (docs/spark.md)"
 
 
 def _references(values: dict[str, Any]) -> Found:

@@ -28,19 +28,8 @@ def standalone(folder: Path, secrets: dict[str, str]) -> Iterator[str]:
         processes.append(_start(master, folder / "master.log", plain))
         url = _said(folder / "master.log", r"Starting Spark master at (spark://\S+)")
         for number in (1, 2):
-            one = [
-                "--host",
-                "127.0.0.1",
-                "--webui-port",
-                "0",
-                "--cores",
-                "1",
-                "--memory",
-                "1g",
-                "--work-dir",
-                str(folder / f"work-{number}"),
-                url,
-            ]
+            one = ["--host", "127.0.0.1", "--webui-port", "0", "--cores", "1", "--memory", "1g"]
+            one += ["--work-dir", str(folder / f"work-{number}"), url]
             log = folder / f"worker-{number}.log"
             processes.append(_start([*start, "org.apache.spark.deploy.worker.Worker", *one], log, plain | secrets))
         for number in (1, 2):

@@ -102,6 +102,8 @@ def test_five_different_mistakes_are_five_problems(tmp_path: Path) -> None:
         ("dataset: small", "dataset: small\nprofile: hipaa-safe-habor", "Did you mean 'hipaa-safe-harbor'"),
         ("dataset: small", "dataset: small\ntext: {dates: year}", "text.dates: dates in texts take 'shift', 'tag', or 'year:YEAR'"),
         ("dataset: small", "dataset: small\nengine: {local: {wokers: 2}}", "Did you mean 'workers'"),
+        ("dataset: small", "dataset: small\nengine: {local: {workers: 2}, spark: {}}", "names two engines"),
+        ("dataset: small", "dataset: small\nengine: {spark: {conf: {spark.executorEnv.ANONYMIZE_KEY: x}}}", "gives the key itself"),
         ("dataset: small", "dataset: small\ndescription: !!python/name:os.system x", "has a tag"),
         ("dataset: small", "dataset: small\n\tdescription: x", "a tab"),
         ("dataset: small", "dataset: &small [*small]", "an alias that holds itself"),
