@@ -256,6 +256,8 @@ def _incremental(policy: Policy, table: str, schema: pa.Schema, source: Source) 
     spec, at = policy.tables[table].incremental, ("tables", table, "incremental")
     if spec is None:
         return
+    if spec.kind == "since" and getattr(policy.source_of(table)[1], "url", None) is None:
+        yield (*at, "kind"), "'since' is for a FHIR server's 'url': this source does not say what changed"
     deletes = None if isinstance(spec.deletes, str) else spec.deletes
     wanted = {
         "row": spec.row,

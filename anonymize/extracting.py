@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from anonymize.detect.columns import searched_kinds
 from anonymize.engine.base import Table
-from anonymize.lasting import cohort, drift, linkage, merging
+from anonymize.lasting import cohort, drift, kept, linkage, merging
 from anonymize.policy.lasting import Incremental
 from anonymize.policy.model import Method, Policy, Rule
 from anonymize.run import Counts, Run
@@ -137,22 +137,25 @@ class Reading:
     types: dict[str, pa.DataType]
     schema: pa.Schema
     gate: Gate
+    narrowed: bool = False
+    """Whether the source gives what changed alone."""
 
     @classmethod
     def of(cls, run: Run, table: str) -> Reading:
         """Raises SourceError where the source or a column is not there."""
         policy, spec = run.policy, run.policy.tables[table]
-        name, settings = policy.source_of(table)
+        name, settings = kept.narrowed(run).source_of(table)
         source = open_source(name, settings, policy, run.connections, room=run.folder("sources"))
         at = source.schema(spec.from_ or table, spec.query)
         declared = {c: ARROW_TYPES[rule.type] for c, rule in spec.columns.items() if rule.type}
         columns = needed(policy, table)
+        narrowed = settings != policy.source_of(table)[1]
         types = {c: declared.get(c) or _type(at, c, name, table) for c in [*columns, *extra(spec.incremental, columns)]}
         gate = Gate(run, table)
         fields = [pa.field(c, pa.string() if c in linked(policy, table) else types[c]) for c in columns]
         beside = [pa.field(at_source(c), types[c]) for c in columns if c in linked(policy, table)]
         schema = pa.schema([pa.field(ROW, pa.int64()), pa.field(KEY, pa.string()), *fields, *beside])
-        return cls(run, table, source, columns, {c: t for c, t in declared.items() if c in types}, types, schema, gate)
+        return cls(run, table, source, columns, {c: t for c, t in declared.items() if c in types}, types, schema, gate, narrowed)
 
     @property
     def incremental(self) -> Incremental | None:
@@ -168,6 +171,13 @@ class Reading:
         """Everything that the source has."""
         name, query = self.place
         return self.source.read(name, list(self.types), query=query, types=self.declared)
+
+    def widen(self) -> None:
+        """Ask the source for everything, where it was asked for what changed."""
+        name, settings = self.run.policy.source_of(self.table)
+        if self.narrowed:
+            self.source = open_source(name, settings, self.run.policy, self.run.connections, room=self.run.folder("sources") / "whole")
+            self.narrowed = False
 
     def conforming(self, items: Iterator[pa.RecordBatch | Malformed], quarantine: Quarantine) -> Iterator[pa.RecordBatch]:
         """The records that every later step can rely on: a subject, and dates that are dates. The others are quarantined, but for those of
@@ -225,7 +235,7 @@ def extra(spec: Incremental | None, columns: list[str]) -> list[str]:
     if spec is None:
         return []
     flag = [spec.deletes.flag] if not isinstance(spec.deletes, str) and spec.deletes.flag else []
-    return [c for c in dict.fromkeys([*spec.row, spec.cursor, *flag]) if c not in columns]
+    return [c for c in dict.fromkeys([*spec.row, spec.cursor, *flag]) if c and c not in columns]
 
 
 def linked(policy: Policy, table: str) -> set[str]:

@@ -97,7 +97,7 @@ def check(run: Run) -> Counts:
 
     Raises PolicyError with every rule that cannot be honoured, SourceError where it cannot be known who opted out.
     """
-    counts = run.once("check", lambda: checking.check_or_raise(run.policy, run.connections, run.folder("sources")).counts())
+    counts = run.once("check", lambda: checking.check_or_raise(kept.narrowed(run), run.connections, run.folder("sources")).counts())
     run.policy = run.policy.without(counts.get("absent", ()))
     run.once("withheld", lambda: withheld.take(run))
     return counts

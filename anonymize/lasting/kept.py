@@ -100,6 +100,30 @@ def _linkage(run: Run) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else ""
 
 
+def narrowed(run: Run) -> Policy:
+    """The policy, where FHIR servers of which every table is read by `kind: since` are asked for what changed since the last release alone.
+    Settled once a run."""
+    file = run.folder("sources") / "since.json"
+    if not file.exists():
+        write_whole(file, json.dumps({name: cursors.to_json(_since(run, name)) for name in run.policy.sources}).encode())
+    since = {name: cursors.from_json(stated) for name, stated in json.loads(file.read_text()).items()}
+    sources = {name: one.model_copy(update={"since": since[name]}) if since.get(name) else one for name, one in run.policy.sources.items()}
+    return run.policy.model_copy(update={"sources": sources})
+
+
+def _since(run: Run, source: str) -> Any:
+    """The earliest cursor of a source's tables; None where one of them is to be read whole."""
+    after, policy = current(run.policy), run.policy
+    file = home(policy) / (after or "") / STATE
+    tables = [table for table in policy.tables if policy.source_of(table)[0] == source]
+    specs = [policy.tables[table].incremental for table in tables]
+    if after is None or not file.exists() or asked(run).get("full_refresh") or not all(spec and spec.kind == "since" for spec in specs):
+        return None
+    state = json.loads(file.read_text())["tables"]
+    found = [cursors.from_json(state[table]["cursor"]) if table in state else None for table in tables]
+    return min(one for one in found if one is not None) if found and None not in found else None
+
+
 # ------------------------------------------------------------------------------------------------------------- what a run was asked
 
 

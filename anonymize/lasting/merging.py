@@ -21,6 +21,7 @@ from anonymize.errors import AnonymizeError, SourceError
 from anonymize.lasting import cursors, kept, mending
 from anonymize.policy.lasting import Deletes
 from anonymize.sources.base import ROW, BrokenFile, Malformed
+from anonymize.sources.fhir.server import FhirServer
 from anonymize.sources.parts import Part, of_fields, read_part
 from anonymize.sources.quarantine import Quarantine
 
@@ -71,6 +72,9 @@ class _Merge:
         if any(one["key"] is None for one in held):
             base, why, held = None, "a malformed record has no row key", []
         self.base, self.why, self.held = (None, whole, []) if whole else (base, why, held)
+        self.since = self.spec.kind == "since"
+        if self.since and self.base is None:
+            reading.widen()
         self.held_keys = {one["key"] for one in self.held}
         self.reread: set[str] = set()
         self.present: set[str] | None = None
@@ -85,7 +89,8 @@ class _Merge:
             new = self._window(malformed)
             gone = self._gone()
             merged = self._merged(new, gone)
-            written = self.run.engine.write(merged, self.run.folder("base", self.table), sort=[*self.spec.row, ROWKEY])
+            order = [*self.spec.row, *self._order] if self.since else [*self.spec.row, ROWKEY]
+            written = self.run.engine.write(merged, self.run.folder("base", self.table), sort=order)
             self._carry(malformed)
         for one in pq.read_table(file).to_pylist():
             self.final.add(_malformed(one))
@@ -96,12 +101,15 @@ class _Merge:
     @property
     def _order(self) -> list[str]:
         """By row key, and of one key the newest last; then by all that is there, so that nothing is left to chance."""
-        return [ROWKEY, self.spec.cursor, *(name for name in self.reading.types if name != self.spec.cursor)]
+        cursor = [self.spec.cursor] if self.spec.cursor else []
+        return [ROWKEY, *cursor, *(name for name in self.reading.types if name not in cursor)]
 
     # ------------------------------------------------------------------------------------------------------------ what is new
 
     def _window(self, malformed: Quarantine) -> Table:
         """What the source has of the window, each row key once, in the workspace."""
+        if self.since:
+            return self._changed(malformed)
         asked = kept.asked(self.run)
         start, end = (datetime.fromisoformat(asked[word]) if asked.get(word) else None for word in ("start", "end"))
         try:
@@ -116,6 +124,23 @@ class _Merge:
         self.read = ordered.table
         return Table(self.table, self.fields, lambda: self._once_each(ordered.table, malformed))
 
+    def _changed(self, malformed: Quarantine) -> Table:
+        """What a server's export has of the table: every row of each resource that changed. The server's clock is the cursor."""
+        source = self.reading.source
+        if not isinstance(source, FhirServer):
+            raise SourceError(f"table '{self.table}': 'kind: since' is for a FHIR server ('url'); its source does not say what changed")
+        self.part, kind = Part(""), source.mapping[self.reading.place[0]].kind
+        loose = Table(self.table, self.fields, lambda: self._read(self.part, malformed))
+        ordered = self.run.engine.write(loose, self.run.folder("window", self.table), sort=self._order)
+        self.counts["read"], self.cursor = ordered.rows, source.cursor
+        if self.base is not None:
+            changed = (str(item[0].get("id")) for item in source.records(kind, self.table) if not isinstance(item, Malformed))
+            self.reread |= {*changed, *(deleted := set(source.deleted(kind)))}
+            self.counts["deleted"] = len(deleted)
+        self.reread |= malformed.keys
+        self.read = ordered.table
+        return ordered.table
+
     def _read(self, part: Part, malformed: Quarantine) -> Iterator[pa.RecordBatch]:
         for batch in self.reading.conforming(self._watched(part), malformed):
             yield self._keyed(batch)
@@ -125,12 +150,12 @@ class _Merge:
         name, query = self.reading.place
         bounded = part.since is not None or part.until is not None
         types, source = self.reading.types, self.reading.source
-        column = types[self.spec.cursor]
+        column = types.get(self.spec.cursor, pa.null())
         some = read_part(source, name, list(types), part, column, query=query, types=self.reading.declared) if bounded else None
         for item in self._with_mended(some, part, column) if some is not None else self.reading.items():
             if isinstance(item, Malformed):
                 item = replace(item, key=self._key_of(item))
-            else:
+            elif not self.since:
                 self.cursor = cursors.greatest(self.cursor, item[self.spec.cursor].cast(column))
                 if self.held_keys:
                     self.reread |= self.held_keys & set(row_keys(item, self.spec.row).to_pylist())
@@ -185,7 +210,7 @@ class _Merge:
         if not self.spec.history:
             lists.append(Table("window", KEYS, lambda: (batch.select([ROWKEY]) for batch in self.read.batches())))
             lists.append(_listed(sorted(self.reread)))
-        if self.base is not None and self.spec.deletes == "sweep":
+        if self.base is not None and self.spec.deletes == "sweep" and not self.since:
             swept = self._sweep()
             known = self.run.engine.read(self.base.rows)
             self._explained(swept, known)

@@ -40,12 +40,13 @@ class Deletes(Checked):
 class Incremental(Checked):
     """A table of which a run takes what is new: the rows are kept, each release is whole all the same."""
 
-    cursor: str
-    """The column whose value grows whenever a row is written."""
+    cursor: str = ""
+    """The column whose value grows whenever a row is written; none where the source says what changed."""
     kind: Literal["time", "key", "since"] = "time"
-    """`time`: a moment or a day; `key`: a number or text that grows with each new row; `since`: the source says what changed (FHIR)."""
+    """`time`: a moment or a day; `key`: a number or text that grows with each new row; `since`: a FHIR server's export says what changed."""
     row: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(min_length=1)
-    """The row key: columns that tell a row from every other."""
+    """The row key: columns that tell a row from every other; of `kind: since` the column with the resource's id, of which all rows go and come
+    together."""
     lateness: str | Whole = 0
     """How far back a window begins before the cursor: `2d`, `6h`, `30m`; of `kind: key` a number."""
     deletes: Literal["sweep", "never"] | Deletes = "sweep"
@@ -64,6 +65,10 @@ class Incremental(Checked):
 
     @model_validator(mode="after")
     def _fits(self) -> Incremental:
+        if (self.kind == "since") == bool(self.cursor):
+            raise ValueError("needs a 'cursor', the column that grows; of 'kind: since' the server has its own")
+        if self.kind == "since" and (len(self.row) > 1 or self.lateness or self.history or self.interval or isinstance(self.deletes, Deletes)):
+            raise ValueError("'kind: since' takes 'row' alone, the column with the resource's id: the server says what changed and was deleted")
         if self.kind == "key" and (isinstance(self.lateness, str) or self.interval):
             raise ValueError("a cursor of 'kind: key' has no time: its lateness is a number, and it has no 'interval'")
         if self.kind != "key" and isinstance(self.lateness, int) and self.lateness:
