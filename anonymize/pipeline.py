@@ -37,7 +37,7 @@ from anonymize.judging import (
     sampling_gate,
     utilities,
 )
-from anonymize.lasting import cohort, kept, mending
+from anonymize.lasting import cohort, kept, linkage, mending
 from anonymize.policy.model import Policy, Role, Rule
 from anonymize.privacy import (
     EventSolution,
@@ -93,13 +93,16 @@ def tables(policy: Policy) -> list[str]:
 
 def check(run: Run) -> Counts:
     """Hold the policy against the live sources before the first record leaves; what the policy does not name is recorded as left out. Read who
-    opted out, so that no record of theirs is taken.
+    is one person, who opted out, and who is in the cohort, so that no record of others is taken.
 
-    Raises PolicyError with every rule that cannot be honoured, SourceError where it cannot be known who opted out.
+    Raises PolicyError with every rule that cannot be honoured, SourceError where it cannot be known who opted out, who is in the cohort, or
+    where the map of persons contradicts itself.
     """
     counts = run.once("check", lambda: checking.check_or_raise(kept.narrowed(run), run.connections, run.folder("sources")).counts())
     run.policy = run.policy.without(counts.get("absent", ()))
+    people = linkage.people(run)
     run.once("withheld", lambda: withheld.take(run))
+    cohort.members(run, people)
     return counts
 
 

@@ -206,3 +206,33 @@ def test_the_assets_uri_is_where_the_dataset_lies(policies: Path, monkeypatch: p
     file = policies / "ward.yaml"
     file.write_text(file.read_text().replace("store: ../store", f'store: "{store}"'))
     assert road.asset(load(file)).uri == uri
+
+
+# ------------------------------------------------------------------------------------------------------------- intervals of a backfill
+
+
+def test_a_table_by_intervals_gives_the_dag_data_intervals(policies: Path) -> None:
+    from airflow.timetables.interval import CronDataIntervalTimetable
+
+    file = policies / "ward.yaml"
+    text = file.read_text().replace("dataset: ward", "dataset: ward\nschedule: 0 3 * * *")
+    by_interval = "  note:\n    incremental: {cursor: written, row: patient_id, interval: true}\n"
+    for words, expected in ((text.replace("  note:\n", by_interval), CronDataIntervalTimetable), (text, str)):
+        file.write_text(words)
+        assert isinstance(road._schedule(load(file)), expected)
+
+
+def test_a_run_is_asked_for_its_interval_and_keeps_to_it(policies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from datetime import UTC, datetime
+
+    from anonymize import pipeline
+    from anonymize.lasting import kept
+
+    monkeypatch.setenv("ANONYMIZE_KEY", "k" * 40)
+    asked: list[Any] = []
+    monkeypatch.setattr(pipeline, "check", lambda run: asked.append(kept.asked(run)))
+    moments = [datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2, 3)]
+    for start, end in ((moments[0], moments[1]), (moments[1], moments[2])):
+        dag_run = SimpleNamespace(run_id="scheduled-1", data_interval_start=start, data_interval_end=end)
+        road.check.function(str(policies / "ward.yaml"), {"go_on": False, "full_refresh": True}, dag_run)
+    assert asked == 2 * [{"full_refresh": True, "start": "2026-01-01T00:00:00+00:00", "end": "2026-01-02T00:00:00+00:00"}]
