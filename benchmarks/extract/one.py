@@ -56,9 +56,9 @@ def copied(url: str, table: str) -> Iterator[pa.RecordBatch]:
     options = pa.csv.ConvertOptions(
         column_types={f.name: f.type for f in types},
         strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
         true_values=["t"],
         false_values=["f"],
-        quoted_strings_can_be_null=False,
     )
     with io.FileIO(end) as pipe:
         yield from pa.csv.open_csv(pa.PythonFile(pipe, "r"), convert_options=options, read_options=pa.csv.ReadOptions(block_size=1 << 22))

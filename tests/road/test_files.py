@@ -116,10 +116,7 @@ def test_the_limited_data_set_of_synthea_keeps_days_and_no_name(travel: Travel, 
     folder, patch = road
     patch.setenv("SYNTHEA_FOLDER", str(data_dir / "synthea_csv"))
     patch.setenv("SYNTHEA_STORE", str(folder / "store"))
-    few = {
-        table: None
-        for table in ("claims", "claims_transactions", "medications", "procedures", "conditions", "payer_transitions", "observations")
-    }
+    few = dict.fromkeys(("claims", "claims_transactions", "medications", "procedures", "conditions", "payer_transitions", "observations"))
     text = ON_TOP.format(base="synthea-csv-limited", name="syn-limited") + f"tables: {json.dumps(few)}\n"
     version = travel("syn-limited", text)
     seen = everything(version)

@@ -1,4 +1,5 @@
 """OpenMRS on a real MariaDB, with the project's own test data, down the whole road. What is proven is proven by searches of this test's own."""
+# ruff: noqa: E501 (rows and statements stand in one line)
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """The fast way from PostgreSQL gives what the usual one gives: rows, types, order and quarantine, whatever the columns hold."""
+# ruff: noqa: E501 (rows and statements stand in one line)
 
 from __future__ import annotations
 
