@@ -59,6 +59,8 @@ def searched_kinds(policy: Policy, table: str) -> dict[str, Kind]:
     """
     found: dict[str, Kind] = {}
     for name, rule in policy.tables[table].columns.items():
+        if not rule.looked_up and name != policy.subject_column(table):
+            continue
         kind = rule.kind
         if kind is None and rule.role in (Role.IDENTIFIER, Role.DROP):
             guessed = guess(name)

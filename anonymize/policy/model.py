@@ -110,6 +110,9 @@ class Rule(Checked):
     namespace: str | None = None
     """`pseudonym`: equal values of one namespace get equal pseudonyms, in every table. Default: `subject` for
     the subject key, else `id`."""
+    looked_up: bool = Field(default=True, alias="looked-up")
+    """`pseudonym`: whether its values are looked up in the subject's texts and by the leak gate. `false` is for keys of records that stand in no
+    text: a patient has tens of thousands, and each text would be searched for all of them. The subject key is looked up whatever this says."""
     hierarchy: str | None = None
     """`generalize`: `age`, `date`, `us-zip3`, `icd-10-cm`, `flat`, `ranges:10,20`, `csv:FILE` …"""
     weight: Number = Field(default=1.0, gt=0)
@@ -197,6 +200,7 @@ class Rule(Checked):
 #: The methods that an option belongs to; under another it would silently do nothing, so it is refused.
 OPTION_OF: dict[str, tuple[Method, ...]] = {
     "namespace": (Method.PSEUDONYM,),
+    "looked_up": (Method.PSEUDONYM,),
     "hierarchy": (Method.GENERALIZE,),
     "weight": (Method.GENERALIZE,),
     "min_level": (Method.GENERALIZE,),

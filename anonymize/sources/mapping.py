@@ -10,6 +10,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
@@ -117,9 +118,15 @@ def read_mapping(name: str, folder: Path) -> dict[str, Mapped]:
     ready = package_files("anonymize.sources") / "mappings" / f"{name}.yaml"
     file = ready if "/" not in name and ready.is_file() else folder / name
     try:
-        data = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
+        return _read(name, file.read_text(encoding="utf-8"))
     except (OSError, YAMLError, UnicodeDecodeError) as error:
         raise SourceError(f"mapping '{name}' cannot be read: {_reason(error)}. Ready-made: {', '.join(ready_made())}") from None
+
+
+@lru_cache(maxsize=16)
+def _read(name: str, text: str) -> dict[str, Mapped]:
+    """A source is opened anew for each table, and hundreds of columns take YAML half a second."""
+    data = YAML(typ="safe").load(text)
     if not isinstance(data, dict) or not data:
         raise SourceError(f"mapping '{name}' must be a mapping of tables: TABLE: {{resource: …, columns: {{…}}}}")
     systems = _systems(name, data.pop("systems", {}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -81,7 +82,9 @@ class Deidentify:
         from anonymize.detect.registry import build
         from anonymize.transform.structured import scrub_structured
 
-        scrubbed, found = scrub_structured(column, build(self.text), _records(batch), self._how(batch, offset), declared=declared)
+        records = _records(batch)
+        how = self._how(batch, offset, records)
+        scrubbed, found = scrub_structured(column, build(self.text), [record for record, _ in records], how, declared=declared)
         for total, more in zip(counts, found, strict=True):
             for kind, number in more.items():
                 total[kind] = total.get(kind, 0) + number
@@ -95,9 +98,10 @@ class Deidentify:
         declared = dict(self.rules)[column].format or "auto"
         offset = dates.offsets(batch[KEY], self.key, days=self.shift_days)
         texts = [text or "" for text in batch[column].to_pylist()]
-        return traced(texts, build(self.text), _records(batch), self._how(batch, offset), declared=declared)
+        records = _records(batch)
+        return traced(texts, build(self.text), [record for record, _ in records], self._how(batch, offset, records), declared=declared)
 
-    def _how(self, batch: pa.RecordBatch, offset: pa.Array) -> How:
+    def _how(self, batch: pa.RecordBatch, offset: pa.Array, records: list[tuple[Record, Own]]) -> How:
         """How the texts of a batch are scrubbed."""
         from anonymize.transform.text import How
 
@@ -107,29 +111,44 @@ class Deidentify:
             ages_in=self.text.ages_in,
             key=self.key,
             subjects=batch[KEY],
-            own=_own(_records(batch)),
+            own=[own for _, own in records],
         )
 
 
-def _records(batch: pa.RecordBatch) -> list[Record]:
-    """The identifiers of each row's subject; rows of one subject share one record, which is made once."""
+#: So many subjects' records are kept ready in a process, by their content: a table comes in many small batches.
+_READY = 256
+_ready: dict[bytes, tuple[Record, Own]] = {}
+
+
+def _records(batch: pa.RecordBatch) -> list[tuple[Record, Own]]:
+    """The identifiers of each row's subject, and what no replacement may tell of them; rows of one subject share one record."""
+    from anonymize.transform.text import NOBODY
+
     if IDENTIFIERS not in batch.schema.names:
-        return [Record()] * batch.num_rows
-    known = {kind.value: kind for kind in Kind}
-    made: dict[str | None, Record] = {}
-    for index, key in enumerate(batch[KEY].to_pylist()):
+        return [(Record(), NOBODY)] * batch.num_rows
+    made: dict[str | None, tuple[Record, Own]] = {}
+    keys = batch[KEY].to_pylist()
+    for index, key in enumerate(keys):
         if key not in made:
-            record = batch[IDENTIFIERS][index].as_py() or []
-            made[key] = Record(Identifier(known[i["kind"]], i["value"], i["column"]) for i in record if i["kind"] in known)
-    return [made[key] for key in batch[KEY].to_pylist()]
+            made[key] = _record(batch[IDENTIFIERS][index])
+    return [made[key] for key in keys]
 
 
-def _own(records: list[Record]) -> list[Own]:
-    """What no replacement in a row's texts may tell."""
-    from anonymize.transform.text import Own
+def _record(identifiers: pa.ListScalar) -> tuple[Record, Own]:
+    from anonymize.transform.text import NOBODY, Own
 
-    made = {id(record): Own.of(record) for record in {id(record): record for record in records}.values()}
-    return [made[id(record)] for record in records]
+    if not identifiers.is_valid or not len(identifiers):
+        return Record(), NOBODY
+    columns = [column.to_pylist() for column in identifiers.values.flatten()]
+    digest = blake2b(repr(columns).encode(), digest_size=16).digest()
+    if digest not in _ready:
+        if len(_ready) >= _READY:
+            _ready.clear()
+        known = {kind.value: kind for kind in Kind}
+        named = zip(*(columns[IDENTIFIER_LIST.value_type.get_field_index(name)] for name in ("kind", "value", "column")), strict=True)
+        record = Record(Identifier(known[kind], value, column) for kind, value, column in named if kind in known)
+        _ready[digest] = record, Own.of(record)
+    return _ready[digest]
 
 
 @dataclass(frozen=True)
