@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import json
 import os
 import subprocess
@@ -12,8 +14,11 @@ from typing import Any
 
 import pytest
 
+from anonymize.errors import SourceError
+from anonymize.policy.loader import load
 from tests.airflow import ward
 from tests.conftest import ROOT
+from tests.fhir_server import FhirService
 
 # numpy and pyarrow may be loaded: a policy's hierarchies are held against the known ones when it is read, a third of a second once.
 HEAVY = "pandas duckdb spacy numba great_expectations presidio_analyzer onnxruntime faker anonymize.pipeline anonymize.engine.local"
@@ -126,3 +131,78 @@ def test_this_deployments_own_policies_are_dags(tmp_path: Path) -> None:
     found = parse(ROOT / "policies", tmp_path)
     assert found["errors"] == {}
     assert len(found["dags"]) == len(policies)
+
+
+# ---------------------------------------------------------------------------------------------------------- a server that exports
+
+FHIR_WARD = """\
+dataset: fhir-ward
+profile: none
+subject: patient.id
+workspace: ../workspace
+sources:
+  fhir: {type: fhir, url: "${WARD_FHIR}", absent: empty}
+tables:
+  patient:
+    columns: {id: identifier pseudonym, family: identifier drop name, gender: quasi flat}
+privacy: {k: 2, suppression: 0.5}
+release: {store: ../store}
+"""
+
+
+@pytest.fixture
+def fhir_ward(tmp_path: Path) -> Path:
+    file = tmp_path / "policies" / "fhir-ward.yaml"
+    file.parent.mkdir()
+    file.write_text(FHIR_WARD)
+    return file
+
+
+def test_a_server_is_waited_for_before_anything_is_read(fhir_ward: Path) -> None:
+    dag = importlib.import_module("anonymize_airflow.road").road(load(fhir_ward))
+    assert dag.get_task("export-fhir").downstream_task_ids == {"check"}
+
+
+def test_the_trigger_waits_and_says_once_that_the_export_is_done(fhir_ward: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = importlib.import_module("anonymize_airflow.waiting")
+    served = tmp_path / "served"
+    served.mkdir()
+    people = [{"resourceType": "Patient", "id": f"p{n}", "name": [{"family": "Zorblatt"}]} for n in range(3)]
+    (served / "Patient.000.ndjson").write_text("".join(json.dumps(one) + "\n" for one in people))
+    with FhirService(served, polls=2, retry_after="0", faults=["429-poll"]) as service:
+        monkeypatch.setenv("WARD_FHIR", service.url)
+        export = waiting.export(str(fhir_ward), "run-1", "fhir")
+        export.begin()
+        trigger = waiting.ExportTrigger(str(fhir_ward), "run-1", "fhir")
+        path, given = trigger.serialize()
+        assert path == "anonymize_airflow.waiting.ExportTrigger"
+        assert service.url not in json.dumps(given), "no address is stored"
+        assert _events(waiting.ExportTrigger(**given)) == [{"error": None}]
+        assert service.waited == 2
+        again = waiting.export(str(fhir_ward), "run-1", "fhir")
+        assert again.load()
+        assert (again.counts()["export_files"], service.exports) == (1, 1)
+        service.faults = ["501"]
+        other = waiting.export(str(fhir_ward), "run-2", "fhir")
+        with pytest.raises(SourceError, match="HTTP 501"):
+            other.begin()
+
+
+def test_what_the_trigger_cannot_wait_for_is_said_without_an_address(fhir_ward: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = importlib.import_module("anonymize_airflow.waiting")
+    with FhirService(tmp_path) as service:
+        monkeypatch.setenv("WARD_FHIR", service.url)
+        export = waiting.export(str(fhir_ward), "run-1", "fhir")
+        export.begin()
+        export.state["status"] = "https://elsewhere.example/status?secret=1"
+        export._write()
+        [event] = _events(waiting.ExportTrigger(str(fhir_ward), "run-1", "fhir"))
+    assert "sent to another host" in event["error"]
+    assert "elsewhere" not in event["error"]
+
+
+def _events(trigger: Any) -> list[dict[str, Any]]:
+    async def collected() -> list[dict[str, Any]]:
+        return [event.payload async for event in trigger.run()]
+
+    return asyncio.run(collected())
