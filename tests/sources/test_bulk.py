@@ -273,7 +273,7 @@ SHORT, OTHER = rsa.generate_private_key(public_exponent=65537, key_size=1024), e
 @pytest.mark.parametrize("text", ["", "nonsense", pem(SHORT), pem(OTHER)])
 def test_a_key_that_cannot_be_used_is_refused(service: FhirService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("EHR_KEY", text)
-    with pytest.raises(SourceError, match="is not set|neither a PEM|must be RSA"):
+    with pytest.raises(SourceError, match=r"is not set|neither a PEM|must be RSA"):
         export(service, tmp_path / "room", auth={"client": "c", "key": "env:EHR_KEY"}).ensure()
 
 
