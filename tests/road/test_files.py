@@ -22,6 +22,8 @@ from anonymize.sources import open_source
 from anonymize.sources.base import Malformed
 from tests.conftest import KEY, ROOT
 
+#: To start worker processes costs more than these small tables.
+SERIAL = "engine: {local: {workers: 1}}\n"
 Travel = Callable[[str, str], Version]
 
 
@@ -40,7 +42,7 @@ def travel(road: tuple[Path, pytest.MonkeyPatch]) -> Travel:
 
     def go(name: str, text: str) -> Version:
         file = folder / f"{name}.yaml"
-        file.write_text(text)
+        file.write_text(text + SERIAL)
         run = Run.open(load(file))
         pipeline.to_review(run)
         pipeline.decide(run, approve=True, steward="Test Steward", reason="a test")
@@ -330,7 +332,7 @@ def test_the_policy_that_a_page_prints_works(page: str, road: tuple[Path, pytest
     (tmp_path / "calls").mkdir()
     for number, (first, last) in enumerate(NAMES):
         (tmp_path / "calls" / f"p{number}_2024-03-0{number + 1}.vtt").write_text(CALL.format(first=first, last=last, number=number))
-    (tmp_path / "policy.yaml").write_text(text[1])
+    (tmp_path / "policy.yaml").write_text(text[1] + SERIAL)
     run = Run.open(load(tmp_path / "policy.yaml"))
     pipeline.to_review(run)
     assert run.record.get("request")
@@ -351,7 +353,7 @@ def test_a_missing_file_is_told_to_the_steward(road: tuple[Path, pytest.MonkeyPa
     (tmp_path / "people" / "2.csv").write_bytes(b"id,sex\n\0\0\0\1\2" * 200)
     (tmp_path / "p.yaml").write_text(
         "dataset: d\nsubject: people.id\nsources: {f: {type: csv, path: .}}\n"
-        "tables: {people: {columns: {id: identifier pseudonym, sex: quasi flat}}}\nprivacy: {k: 2}\nrelease: {store: store}\n"
+        "tables: {people: {columns: {id: identifier pseudonym, sex: quasi flat}}}\nprivacy: {k: 2}\nrelease: {store: store}\n" + SERIAL
     )
     run = Run.open(load(tmp_path / "p.yaml"))
     pipeline.to_review(run)
