@@ -124,14 +124,14 @@ ALL_TYPES = {
     "none": pa.nulls(3),
     "yes": pa.array([True, None, False]),
     "with space, `tick`": pa.array(["1", None, "2"]),
-    "U8": pa.array([1, 2, 3], pa.int32()),
+    "number": pa.array([1, 2, 3], pa.int32()),
 }
 
 
 def test_every_type_comes_back_from_a_sort_as_it_was(engine: SparkEngine, tmp_path: Path) -> None:
     whole = table("t", **ALL_TYPES)
     local = LocalEngine(workers=1, scratch=tmp_path / "local-scratch")
-    sort = ["with space, `tick`", "U8"]
+    sort = ["with space, `tick`", "number"]
     (one,) = engine.write(whole, tmp_path / "spark", sort=sort).files
     (other,) = local.write(whole, tmp_path / "local", sort=sort).files
     assert pq.read_schema(one) == pq.read_schema(other)
@@ -140,9 +140,9 @@ def test_every_type_comes_back_from_a_sort_as_it_was(engine: SparkEngine, tmp_pa
 
 @pytest.mark.parametrize("column", ["day", "ns", "utc", "u64", "large", "yes", "with space, `tick`"])
 def test_a_tally_of_every_type_is_the_local_engines(engine: SparkEngine, tmp_path: Path, column: str) -> None:
-    whole = table("t", **{name: values for name, values in ALL_TYPES.items() if name in (column, "U8")})
+    whole = table("t", **{name: values for name, values in ALL_TYPES.items() if name in (column, "number")})
     local = LocalEngine(workers=1, scratch=tmp_path / "local-scratch")
-    assert engine.tally(whole, [column], "U8").equals(local.tally(whole, [column], "U8"))
+    assert engine.tally(whole, [column], "number").equals(local.tally(whole, [column], "number"))
 
 
 def test_pyspark_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

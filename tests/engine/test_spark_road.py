@@ -21,7 +21,7 @@ from tests.road import hospital
 
 LOCAL = "engine: {local: {workers: 1}}"
 POLICY = hospital.POLICY.replace("release:", "review: {required: false}\nrelease:")
-NOTES = 12
+NOTES = 4
 Release = tuple[dict[str, Any], dict[str, bytes]]
 
 
