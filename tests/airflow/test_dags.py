@@ -8,8 +8,10 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -186,6 +188,27 @@ def test_the_trigger_waits_and_says_once_that_the_export_is_done(fhir_ward: Path
         other = waiting.export(str(fhir_ward), "run-2", "fhir")
         with pytest.raises(SourceError, match="HTTP 501"):
             other.begin()
+
+
+def test_the_task_asks_hands_over_to_the_trigger_and_fetches(fhir_ward: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.sdk.exceptions import AirflowException, TaskDeferred
+
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "Patient.000.ndjson").write_text('{"resourceType": "Patient", "id": "p1"}\n')
+    [task] = importlib.import_module("anonymize_airflow.waiting").exports(load(fhir_ward), str(fhir_ward))
+    context = {"params": {"go_on": False}, "dag_run": SimpleNamespace(run_id="manual__1")}
+    with FhirService(served) as service:
+        monkeypatch.setenv("WARD_FHIR", service.url)
+        for _ in range(2):  # tried again, it goes on with the same export
+            with pytest.raises(TaskDeferred) as deferred:
+                task.execute(context)
+        assert (deferred.value.method_name, deferred.value.timeout) == ("fetch", timedelta(hours=48))
+        assert _events(deferred.value.trigger) == [{"error": None}]
+        assert task.fetch(context, {"error": None})["export_files"] == 1
+        assert (service.exports, service.removed) == (1, 1)
+        with pytest.raises(AirflowException, match="in words"):
+            task.fetch(context, {"error": "in words"})
 
 
 def test_what_the_trigger_cannot_wait_for_is_said_without_an_address(fhir_ward: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
