@@ -227,7 +227,7 @@ VALUES: Any = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=st.dictionaries(WORDS, VALUES, min_size=1, max_size=3), columns=st.dictionaries(WORDS, WORDS | VALUES, max_size=4), why=WORDS)
 def test_what_is_written_reads_back_as_the_same_values(tmp_path: Path, values: dict[str, Any], columns: dict[str, Any], why: str) -> None:
     whole = {**{key: value for key, value in values.items() if key != "tables"}, "tables": {"t": {"columns": columns}}}

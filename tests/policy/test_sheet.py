@@ -256,7 +256,7 @@ RULES: Any = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=RULES, after=RULES, ending=st.sampled_from(["csv", "xlsx"]))
 def test_any_rule_goes_out_and_in(file: Path, before: Any, after: Any, ending: str) -> None:
     """Whatever the steward's sheet says of a column is what the policy says afterwards."""
