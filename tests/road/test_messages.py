@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 
 NS = "{urn:hl7-org:v3}"
 #: Words that are names in these samples and words of the language or of the clinic too: they are judged by hand, not by a search.
-WORDS = {"test", "lab", "hospital", "son", "john"}
+WORDS = {"test", "sample", "lab", "hospital", "son", "john"}
 
 
 def travelled(kind: str, dataset: str, folder: Path, road: Path, patch: pytest.MonkeyPatch) -> tuple[Version, dict[str, dict[str, object]]]:
