@@ -80,6 +80,15 @@ def test_a_key_travels_as_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (tmp_path / "job.pickle").stat().st_mode & 0o077 == 0
 
 
+def test_a_key_can_stand_in_a_file_that_a_variable_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WARD_KEY_FILE", str(tmp_path / "key"))
+    with pytest.raises(KeyMissing, match="WARD_KEY_FILE names a file that cannot be read"):
+        Key("env:WARD_KEY", "p")
+    (tmp_path / "key").write_text(KEY + "\n")
+    monkeypatch.setenv("PLAIN_KEY", KEY)
+    assert Key("env:WARD_KEY", "p").id == Key("env:PLAIN_KEY", "p").id
+
+
 def test_a_key_that_executors_do_not_have_is_named(engine: SparkEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LATE_KEY", KEY)  # after the workers were started, so they do not have it
     rules = (("who", Rule(role=Role.IDENTIFIER, method=Method.PSEUDONYM)),)
