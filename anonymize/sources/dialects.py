@@ -62,7 +62,8 @@ DRIVERS = {
     "oracle": "oracle+oracledb",
 }
 #: SQLSTATE of PostgreSQL, numbers of MySQL, SQL Server and Oracle: there is no such table.
-_NO_TABLE = ("42P01", 1146, 208, 942)
+_NO_TABLE = frozenset({"42P01", "42S02", "1146", "208", "942"})
+_DENIED = frozenset({"42501", "1142", "1143", "1044"})
 _LENIENT = "utf-8-lone"
 
 
@@ -114,7 +115,9 @@ def _mysql_decoders() -> dict[Any, Any]:
     from pymysql.converters import conversions
 
     texts = (F.DATE, F.NEWDATE, F.DATETIME, F.TIMESTAMP, F.TIME, F.DECIMAL, F.NEWDECIMAL)
-    return {key: value for key, value in conversions.items() if key not in texts} | {F.BIT: lambda raw: int.from_bytes(raw, "big")}
+    # The session's zone is UTC, which a TIMESTAMP's text does not say.
+    own = {F.BIT: lambda raw: int.from_bytes(raw, "big"), F.TIMESTAMP: lambda text: f"{text}Z"}
+    return {key: value for key, value in conversions.items() if key not in texts} | own
 
 
 def lenient(connection: Any, _: Any) -> None:
@@ -185,17 +188,17 @@ class Guard:
 
     def said(self, error: BaseException | None, cause: BaseException | None) -> SourceError:
         """The error for a user, without the driver's words."""
-        code = getattr(cause, "sqlstate", None) or next(iter(getattr(cause, "args", ())), None)
-        missing = code in _NO_TABLE or (self.dialect == "sqlite" and str(code).startswith("no such table"))
+        codes = {getattr(cause, "sqlstate", None), str(next(iter(getattr(cause, "args", ())), ""))}
+        missing = bool(codes & _NO_TABLE) or (self.dialect == "sqlite" and any(str(code).startswith("no such table") for code in codes))
         kind = NoSuchTable if missing else SourceError
-        return kind(f"{self.where}: cannot be read ({cause.__class__.__name__}). {self._hint(error, code)}")
+        return kind(f"{self.where}: cannot be read ({cause.__class__.__name__}). {self._hint(error, codes, missing)}")
 
-    def _hint(self, error: BaseException | None, code: Any) -> str:
-        if code in ("42501", 1142, 1143, 1044):
+    def _hint(self, error: BaseException | None, codes: set[Any], missing: bool) -> str:
+        if codes & _DENIED:
             return "Its user may not read it. Grant SELECT"
         if self.dialect in ("sqlite", "duckdb"):
             return "Is the file a database that the run's user may read, and the query right?"
-        if code in _NO_TABLE:
+        if missing:
             return "It names a table that is not there"
         if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError | sa.exc.InternalError | sa.exc.TimeoutError | OSError):
             return "Is the server up, the network open, and are the credentials right? Start the run again: it goes on"

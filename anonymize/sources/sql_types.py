@@ -45,8 +45,9 @@ def arrow_type(type: sa.types.TypeEngine[Any]) -> pa.DataType | None:
         return pa.int64()
     simple: list[tuple[Any, pa.DataType | None]] = [
         ((sa.types.Boolean, mssql.BIT), pa.bool_()),
-        ((sa.types.Integer, mysql.YEAR, mysql.BIT), pa.int64()),
+        # Before the whole numbers: Oracle's NUMBER is both.
         ((sa.types.Numeric, sa.types.Float, mssql.MONEY, mssql.SMALLMONEY), pa.float64()),
+        ((sa.types.Integer, mysql.YEAR, mysql.BIT), pa.int64()),
         ((mssql.DATETIMEOFFSET,), pa.timestamp("us", "UTC")),
         (sa.types.DateTime, pa.timestamp("us", "UTC" if getattr(type, "timezone", False) else None)),
         (sa.types.Date, pa.date32()),

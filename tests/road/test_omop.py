@@ -182,7 +182,9 @@ def test_parquet_gives_what_csv_gives(from_files: Version, tables: dict[str, str
 
 
 def test_as_a_limited_data_set_days_and_zip_leave(database: str, tmp_path: Path) -> None:
-    few = dict.fromkeys(("condition_occurrence", "drug_exposure", "observation", "note_nlp", "episode", "episode_event"))  # the others are enough
+    few = dict.fromkeys(
+        ("condition_occurrence", "drug_exposure", "observation", "note_nlp", "episode", "episode_event")
+    )  # the others are enough
     overlay: dict[str, Any] = {"sources": {"cdm": {"type": "sql", "url": "${OMOP_URL}", "schema": "cdm"}}, "tables": few}
     version = travelled("omop-5.4-limited", overlay, tmp_path, database)
     seen = everything(version)
