@@ -209,6 +209,8 @@ def _rule(row: Row) -> dict[str, Any] | None:
 
 
 def _options(row: Row) -> dict[str, Any]:
+    if not row["options"]:
+        return {}
     try:
         found = YAML(typ="safe", pure=True).load("{" + row["options"] + "}")
     except YAMLError:
@@ -233,7 +235,8 @@ def _checked(policy: Policy, wanted: Mapping[At, dict[str, Any]], rows: Mapping[
     for (table, column), rule in wanted.items():
         spec = tables.setdefault(table, {**_words(rows[table, column], policy), "columns": {}})
         spec["columns"] = {**spec["columns"], column: rule}
-        document.written = {at: raw for at, raw in document.written.items() if at[:4] != ("tables", table, "columns", column)}
+    anew = {("tables", table, "columns", column) for table, column in wanted}
+    document.written = {at: raw for at, raw in document.written.items() if at[:4] not in anew}
     try:
         after = checked(document)
     except PolicyError as error:
