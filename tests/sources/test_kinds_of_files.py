@@ -240,7 +240,8 @@ def test_a_damaged_file_never_ends_the_reading_of_the_others(tmp_path: Path, kin
     good = sum(item.num_rows for item in items if isinstance(item, pa.RecordBatch))
     assert good >= 40
     broken = [item for item in items if isinstance(item, BrokenFile)]
-    assert broken or good + sum(isinstance(item, Malformed) for item in items) > 40 or not hurt
+    # Of plain text that was cut behind a line nothing tells that there was more.
+    assert broken or good + sum(isinstance(item, Malformed) for item in items) > 40 or kind in ("csv", "ndjson")
 
 
 def _file(kind: str, rows: int) -> bytes:
