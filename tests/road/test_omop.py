@@ -109,7 +109,8 @@ def files_overlay(kind: str, folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def from_postgres(database: str, tmp_path_factory: pytest.TempPathFactory) -> Version:
-    overlay = {"sources": {"cdm": {"type": "sql", "url": "${OMOP_URL}", "schema": "cdm"}}}
+    # Of one name as the files' policy: pseudonyms are a project's.
+    overlay = {"dataset": "omop", "sources": {"cdm": {"type": "sql", "url": "${OMOP_URL}", "schema": "cdm"}}}
     return travelled("omop-5.4", overlay, tmp_path_factory.mktemp("postgres"), database)
 
 
