@@ -9,7 +9,7 @@ export ANONYMIZE_SAMPLE ?= $(abspath $(BUILD)/sample)
 # The sample hospital is made up, so its key is no secret. A real run gives its own: no key, no run.
 SAMPLE_KEY := sample-hospital-only-this-is-no-secret
 
-.PHONY: run test lint airflow install lock clean bench-text bench-privacy bench-extract
+.PHONY: run test test-roads lint airflow install lock clean bench-text bench-privacy bench-extract
 
 run: install  ## the sample hospital, from its records to a published dataset
 	@test -e $(ANONYMIZE_SAMPLE)/ehr.db || $(BIN)/anonymize sample $(ANONYMIZE_SAMPLE)
@@ -19,7 +19,10 @@ run: install  ## the sample hospital, from its records to a published dataset
 
 # Three workers for two cores: one drives a running Airflow and mostly waits for it.
 test: install lint  ## everything that must hold
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow"
+
+test-roads: install  ## the roads that take minutes each: every source on real data, a Spark cluster
+	$(BIN)/pytest -n 2 --dist loadfile -m slow -o timeout=1500
 
 lint: install
 	$(BIN)/ruff check .

@@ -19,6 +19,8 @@ from tests.engine.cluster import standalone
 from tests.engine.conftest import need_spark
 from tests.road import hospital
 
+pytestmark = pytest.mark.slow
+
 LOCAL = "engine: {local: {workers: 1}}"
 POLICY = hospital.POLICY.replace("release:", "review: {required: false}\nrelease:")
 NOTES = 4

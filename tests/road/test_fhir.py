@@ -24,6 +24,8 @@ from anonymize.run import Run
 from tests.conftest import ROOT
 from tests.fhir_server import FhirService
 
+pytestmark = pytest.mark.slow
+
 Travel = Callable[[str], tuple[Version, Run]]
 PAGE = ROOT / "docs" / "sources" / "fhir.md"
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)

@@ -22,6 +22,8 @@ from anonymize.sources import open_source
 from anonymize.sources.base import Malformed
 from tests.conftest import KEY, ROOT
 
+pytestmark = pytest.mark.slow
+
 #: To start worker processes costs more than these small tables.
 SERIAL = "engine: {local: {workers: 1}}\n"
 Travel = Callable[[str, str], Version]
@@ -232,8 +234,9 @@ def test_the_ready_made_policies_of_dicom(travel: Travel, road: tuple[Path, pyte
     assert all(uid.startswith("2.25.") and pydicom.uid.UID(uid).is_valid for uid in uids if uid)
     assert {row["series_instance_uid"] for row in rows(limited, "series")} & uids, "one project, one UID"
     seen = everything(version) + everything(limited)
-    for file in (data_dir / "dicom").glob("*.dcm"):
-        header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
+    headers = {file: pydicom.dcmread(file, stop_before_pixels=True, force=True) for file in (data_dir / "dicom").glob("*.dcm")}
+    makers = " ".join(str(header.get("Manufacturer")) for header in headers.values())
+    for file, header in headers.items():
         for keyword in (
             "PatientID",
             "PatientName",
@@ -244,7 +247,7 @@ def test_the_ready_made_policies_of_dicom(travel: Travel, road: tuple[Path, pyte
             "OperatorsName",
         ):
             value = str(header.get(keyword) or "")
-            if value in str(header.get("Manufacturer")):
+            if value in makers:
                 continue  # a maker's own name, where it left its demonstration's
             assert len(value) < 4 or value not in seen, f"{keyword} of {file.name} is published"
     told = record(folder, "images", "extract.series")["files"]

@@ -18,6 +18,8 @@ from anonymize.publish import Version, open_version
 from anonymize.run import Run
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 NS = "{urn:hl7-org:v3}"
 #: Words that are names in these samples and words of the language or of the clinic too: they are judged by hand, not by a search.
 WORDS = {"test", "sample", "lab", "hospital", "son", "john"}

@@ -25,6 +25,8 @@ from tests.conftest import KEY, ROOT
 from tests.road.ready import READY, overlaid
 from tests.servers import postgres
 
+pytestmark = pytest.mark.slow
+
 #: A note with its NLP terms, a cost, an address and an episode, which the data do not have.
 MORE = {
     "LOCATION": ["1,12 Larkspur Lane,,Ludlow,MA,01056,Hampden,L1,,,,"],

@@ -21,6 +21,8 @@ from anonymize.run import Run
 from tests.road.ready import overlaid
 from tests.servers import mariadb
 
+pytestmark = pytest.mark.slow
+
 #: What the project's data does not have: answers that tell who somebody is, a name that was taken back, an age over 89, a broken date.
 MORE = """
 INSERT INTO concept (concept_id, datatype_id, class_id, creator, date_created, uuid) VALUES
