@@ -59,7 +59,6 @@ TYPES: dict[str, list[str]] = {
     "int4range": ["[1,5)", "empty"],
     "tstzrange": ["[2020-01-01 00:00+00,infinity]"],
     "point": ["(1,2.5)"],
-    "xml": ["<a>1</a>"],
     "tsvector": ["a:1 b:2"],
     "mood": ["sad", "it's ok"],
     "pair": ['(1,"a b")'],
