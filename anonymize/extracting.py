@@ -89,26 +89,31 @@ class Gate:
 
     def passes(self, keys: pa.Array) -> pa.Array:
         """bool: which subjects may be here; who they are not known to be is for others to say."""
-        if self._keep is None:
-            return pa.repeat(True, len(keys))
-        stays = self._keep(pa.RecordBatch.from_arrays([keys], names=[KEY]))
-        if self.cohort is None:
-            return stays
-        encoded = keys.dictionary_encode()
-        listed = pa.array([key in self.cohort for key in encoded.dictionary.to_pylist()], pa.bool_())
-        return pc.and_(stays, listed.take(encoded.indices).fill_null(True))
+        return pc.and_(self._stays(keys), self._listed(keys))
 
     def let(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The records of a batch that pass; the others are counted."""
         if self._keep is None or self.subject is None:
             return batch
         keys = self.keys(batch[self.subject])
-        passed, stays = self.passes(keys), self._keep(pa.RecordBatch.from_arrays([keys], names=[KEY]))
+        stays, listed = self._stays(keys), self._listed(keys)
         out = keys.filter(pc.invert(stays))
         self._rows_out += len(out)
         self._out.update(out.unique().to_pylist())
-        self._not_in_cohort += pc.sum(pc.and_(stays, pc.invert(passed))).as_py() or 0
-        return batch.filter(passed)
+        self._not_in_cohort += pc.sum(pc.and_(stays, pc.invert(listed))).as_py() or 0
+        return batch.filter(pc.and_(stays, listed))
+
+    def _stays(self, keys: pa.Array) -> pa.Array:
+        """bool: which subjects did not opt out and were not taken back."""
+        return pa.repeat(True, len(keys)) if self._keep is None else self._keep(pa.RecordBatch.from_arrays([keys], names=[KEY]))
+
+    def _listed(self, keys: pa.Array) -> pa.Array:
+        """bool: which subjects are in the cohort, where there is one."""
+        if self._keep is None or self.cohort is None:
+            return pa.repeat(True, len(keys))
+        encoded = keys.dictionary_encode()
+        listed = pa.array([key in self.cohort for key in encoded.dictionary.to_pylist()], pa.bool_())
+        return listed.take(encoded.indices).fill_null(True)
 
     def met(self, keys: pa.Array) -> None:
         """Note the subjects of records that go on."""
