@@ -103,7 +103,7 @@ def test_a_list_that_cannot_be_read_stops_the_run(folder: Path, when: str) -> No
     with sqlite3.connect(folder / "ehr.db") as db:
         db.execute("DROP TABLE consent")
     if when == "at the gate":
-        with pytest.raises(GateFailed, match=r"opt-out: could not be judged \(SourceError\), so it counts as failed"):
+        with pytest.raises(GateFailed, match=r"opt-out: could not be judged \(NoSuchTable\), so it counts as failed"):
             pipeline.validate(run)
     else:
         with pytest.raises(SourceError):
