@@ -133,7 +133,7 @@ def save(job: Job, path: Path, secrets: Sequence[str]) -> None:
 
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         pickle.dump(list(secrets), file)
-        cloudpickle.dump(job, file)  # type: ignore[no-untyped-call]
+        cloudpickle.dump(job, file)
 
 
 @lru_cache(maxsize=4)
