@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from presidio_anonymizer.operators import Operator, OperatorType
 
 from anonymize.detect.base import Finding, Identifier
 from anonymize.keys import Key
@@ -45,7 +44,7 @@ class Own:
 NOBODY = Own()
 
 
-class Tag(Operator):
+class Tag:
     """`[NAME]` in the place of a name; a written date is moved or cut to its year where the parameters say so; an age is coded."""
 
     def operate(self, text: str, params: dict[str, Any] | None = None) -> str:
@@ -58,15 +57,6 @@ class Tag(Operator):
         written = _rewritten(text, given.get("days", 0), given.get("ages_in")) if kind is Kind.DATE else None
         return str(kind.tag) if written is None or given.get("own", NOBODY).told_by(written) else str(written)
 
-    def validate(self, params: dict[str, Any] | None = None) -> None:
-        """Nothing to check: the pipeline makes the parameters."""
-
-    def operator_name(self) -> str:
-        return "anonymize_tag"
-
-    def operator_type(self) -> OperatorType:
-        return OperatorType.Anonymize
-
 
 class Surrogate(Tag):
     """A plausible other value, the same for the same value of a subject; dates and ages as with tags."""
@@ -77,9 +67,6 @@ class Surrogate(Tag):
         if given["kind"] in (Kind.AGE, Kind.DATE):
             return super().operate(text, params)
         return surrogate(given["kind"], text, given["secret"], given["subject"], names=given.get("own", NOBODY).names)
-
-    def operator_name(self) -> str:
-        return "anonymize_surrogate"
 
 
 @dataclass(frozen=True)
@@ -131,7 +118,7 @@ def replacements(sources: Sequence[Unwrapped], findings: Sequence[Sequence[Findi
     """What stands in the place of each finding, as edits of the plain text, and of what the form itself tells. Raises as `scrub`."""
     if how.replace == "surrogates" and how.key is None:
         raise ValueError("surrogates need a key")
-    operator: Operator = Surrogate() if how.replace == "surrogates" else Tag()
+    operator = Surrogate() if how.replace == "surrogates" else Tag()
     secret = how.key.derive("surrogate") if how.key is not None and how.replace == "surrogates" else b""
     whose = how.subjects.to_pylist() if how.subjects is not None else [None] * len(sources)
     for index, (source, found) in enumerate(zip(sources, findings, strict=True)):
@@ -142,7 +129,7 @@ def replacements(sources: Sequence[Unwrapped], findings: Sequence[Sequence[Findi
         yield edits, [operator.operate(one.value, {**given, "kind": one.kind}) for one in source.known]
 
 
-def _instead(text: str, finding: Finding, operator: Operator, given: dict[str, Any]) -> str:
+def _instead(text: str, finding: Finding, operator: Tag, given: dict[str, Any]) -> str:
     """The day of birth goes, or the text would tell the age more exactly than the columns do."""
     closed = {"days": 0, "ages_in": None} if finding.kind is Kind.DATE and _of_birth(text, finding) else {}
     return operator.operate(text[finding.start : finding.end], {**given, **closed, "kind": finding.kind})
