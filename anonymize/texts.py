@@ -131,10 +131,12 @@ def convert(source: Path, target: Path, fn: Callable[[pa.RecordBatch], pa.Record
 
     from anonymize.engine.base import Table
     from anonymize.engine.local import LocalEngine
+    from anonymize.policy.memory import least
 
     schema = pa.schema([("line", pa.string())])
     scratch = Path(tempfile.mkdtemp(prefix="anonymize-"))
-    engine = LocalEngine(workers=workers, scratch=scratch)
+    workers = workers or os.cpu_count() or 1
+    engine = LocalEngine(workers=workers, memory=f"{least(workers)}B", scratch=scratch)
     partial = target.with_name(f".{target.name}.partial")
     lines = 0
     try:

@@ -6,7 +6,7 @@ Everything that the six steps do to data is written with these verbs, so that a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +17,8 @@ from anonymize.engine.files import parquet_batches
 from anonymize.errors import StepFailed
 
 Mapper = Callable[[pa.RecordBatch], pa.RecordBatch]
-"""A pure function of a batch. It is pickled to workers: a module-level function or a frozen dataclass with `__call__`."""
+"""A pure function of a batch. It is pickled to workers: a module-level function or a frozen dataclass with `__call__`. Where it has a
+`has_text` that is true it reads texts, which takes a hundred times as long as columns do."""
 TALLY_LIMIT = 50_000_000
 """Distinct tuples that a driver can search in some 20 GB."""
 
@@ -27,12 +28,14 @@ class Table:
     """A named stream of record batches that can be read more than once.
 
     path: the folder of Parquet files behind it, where there is one; then the engine need not move the rows through Python.
+    lost: told of rows that no worker process could map without dying; they are left out. None: the step ends there.
     """
 
     name: str
     schema: pa.Schema
     batches: Callable[[], Iterator[pa.RecordBatch]]
     path: Path | None = None
+    lost: Callable[[pa.RecordBatch], None] | None = field(default=None, kw_only=True)
 
     def only(self, schema: pa.Schema) -> Table:
         """Some columns, under their schema's metadata. Not a map: choosing columns costs less than the way to a worker."""
@@ -42,6 +45,10 @@ class Table:
     def followed_by(self, others: Sequence[Table]) -> Table:
         """The rows of this table and then those of others, which have the same schema."""
         return Table(self.name, self.schema, lambda: chain.from_iterable(table.batches() for table in (self, *others)))
+
+    def losing(self, lost: Callable[[pa.RecordBatch], None]) -> Table:
+        """The table, of which `map` may leave out rows that kill whoever works on them; `lost` is told of each."""
+        return replace(self, lost=lost)
 
     def watched(self, see: Callable[[int], None]) -> Table:
         """The table; `see` is told the rows of each batch that passes this process. On a cluster none does."""
@@ -70,7 +77,9 @@ class Engine(Protocol):
         """Apply a pure function to every batch, in parallel, lazily, the order of rows kept. `schema` is what fn returns.
 
         whole: a column that a table which was written is sorted by: no two batches share a value of it.
-        Raises StepFailed, without any value, where fn raises.
+        A worker process that dies costs nothing but its batch, which is tried once more, alone: where it dies again the record is looked for
+        and left out, if the table may lose some (`Table.losing`). Spark tries its tasks again by itself, and leaves out none.
+        Raises StepFailed, without any value, where fn raises, or a worker died on rows that must not be lost.
         """
         ...
 

@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from anonymize.engine.base import Mapper
 from anonymize.errors import without_values
+
+if TYPE_CHECKING:
+    from anonymize.engine.base import Mapper
 
 BATCH_ROWS = 10_000
 #: What a worker is given at a time: enough to pay for the way there, little enough to share long texts.
 BATCH_BYTES = 256 << 10
 
 
-def balanced(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Batches of no more than BATCH_BYTES, so that long texts are shared among the workers; a row is never cut."""
+def balanced(batches: Iterator[pa.RecordBatch], size: int | None = None) -> Iterator[pa.RecordBatch]:
+    """Batches of no more than `size` bytes (BATCH_BYTES), so that long texts are shared among the workers. A row is never cut: one that is
+    longer is a batch by itself."""
     for batch in batches:
-        parts = min(batch.num_rows, -(-batch.nbytes // BATCH_BYTES)) or 1
-        rows = -(-batch.num_rows // parts) or 1
-        yield from (batch.slice(start, rows) for start in range(0, max(batch.num_rows, 1), rows))
+        most = size or BATCH_BYTES
+        if batch.nbytes <= most or batch.num_rows < 2:
+            yield batch
+            continue
+        ends, start = np.cumsum(_bytes_by_row(batch)), 0
+        while start < batch.num_rows:
+            before = ends[start - 1] if start else 0
+            stop = max(int(np.searchsorted(ends, before + most, "right")), start + 1)
+            yield batch.slice(start, stop - start)
+            start = stop
+
+
+def _bytes_by_row(batch: pa.RecordBatch) -> np.ndarray:
+    """About how many bytes each row takes: its texts' own, and an equal share of all else."""
+    texts = [c for c in batch.columns if pa.types.is_string(c.type) or pa.types.is_binary(c.type) or pa.types.is_large_string(c.type)]
+    lengths = [pc.fill_null(pc.binary_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64) for column in texts]
+    own = sum(lengths, np.zeros(batch.num_rows, np.int64))
+    return own + max(batch.nbytes - int(own.sum()), 0) / batch.num_rows
 
 
 def whole_groups(batches: Iterator[pa.RecordBatch], column: str) -> Iterator[pa.RecordBatch]:

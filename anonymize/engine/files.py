@@ -12,7 +12,6 @@ from types import TracebackType
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 #: Rows a row group: small enough to prune by statistics, large enough to compress.
@@ -24,6 +23,8 @@ READ_ROWS = 10_000
 
 def parquet_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
     """The rows of a folder of Parquet files, file by file in the order of their names."""
+    import pyarrow.dataset as ds  # which brings pandas: not for a worker process, that imports this module and reads nothing
+
     for file in sorted(path.glob("*.parquet")):
         yield from ds.dataset(file, format="parquet").to_batches(columns=columns, batch_size=READ_ROWS)
 

@@ -4,39 +4,82 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import shutil
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from anonymize import keys
+from anonymize.engine import worker
 from anonymize.engine.base import TALLY_LIMIT, Mapper, Table, Written, hold_tally
-from anonymize.engine.batches import BATCH_ROWS, applied, balanced, whole_groups
+from anonymize.engine.batches import BATCH_BYTES, BATCH_ROWS, applied, balanced, whole_groups
 from anonymize.engine.files import ParquetFolder, parquet_batches, replace_folder
 from anonymize.errors import StepFailed, without_values
+from anonymize.policy.memory import shares
+
+#: A table of no more is mapped without worker processes, if none run yet: to start them takes longer. Bytes; of columns, and of texts.
+SMALL, SMALL_TEXT = 8 << 20, BATCH_BYTES
+#: How many dying workers a map pays for to find the record that kills them; after that whole batches are given up.
+MOST_DEATHS = 40
+#: Tried once more, alone: a worker that was killed, and one that says itself that memory is out.
+GONE = (BrokenProcessPool, MemoryError)
+
+
+@dataclass
+class _Mapping:
+    """One map under way. fn: pickled; schema: of what comes of it; deaths: of workers."""
+
+    fn: bytes
+    schema: pa.Schema
+    table: Table
+    deaths: int = 0
+
+
+@dataclass
+class _Piece:
+    """A batch under way, kept until what came of it is fetched: should its worker die it is needed again."""
+
+    data: bytes
+    where: str
+    made: Future[bytes]
+    kept: list[bytes] | None = None
+    """What came of it, where it had to be tried alone."""
 
 
 class LocalEngine:
-    """Four verbs on one machine. workers: processes (0: one a core); memory: DuckDB's limit; scratch: where DuckDB spills to;
-    tally: the most distinct tuples that are searched."""
+    """Four verbs on one machine. workers: processes (0: one a core, as many as the memory is enough for); memory: what all of it may take
+    (`policy.memory`); scratch: where DuckDB spills to; tally: the most distinct tuples that are searched."""
 
     def __init__(self, *, workers: int = 0, memory: str = "4GB", scratch: Path, tally: int = TALLY_LIMIT) -> None:
-        self.workers = workers or os.cpu_count() or 1
-        self.memory, self.scratch, self.tally_limit = memory, scratch, tally
+        share = shares(memory, workers, cores=os.cpu_count() or 1)
+        self.workers, self.memory, self.under_way = share.workers, f"{share.duckdb // 1_000_000}MB", share.under_way
+        self.scratch, self.tally_limit = scratch, tally
         self._pool: ProcessPoolExecutor | None = None
+        self._marks: dict[Path, int] = {}
 
     def map(self, table: Table, fn: Mapper, schema: pa.Schema, *, whole: str | None = None) -> Table:
-        run = self._serial if self.workers == 1 else self._parallel
-        cut = table.batches if whole is None else lambda: whole_groups(table.batches(), whole)
-        return Table(table.name, schema, lambda: run(Table(table.name, table.schema, cut), fn, schema, whole is None))
+        def batches() -> Iterator[pa.RecordBatch]:
+            died = self._died(table.name)
+            if self.workers == 1 and not died:
+                # In one process there is nothing to share out: larger batches cost less, as long as they are bounded.
+                large = balanced(table.batches(), SMALL // 2) if whole is None else whole_groups(table.batches(), whole)
+                return self._here(table, large, fn, schema)
+            pieces = balanced(table.batches()) if whole is None else whole_groups(table.batches(), whole)
+            small, pieces = (False, pieces) if died or self._pool is not None else _ends_within(pieces, _small(fn))
+            return self._here(table, pieces, fn, schema) if small else self._in_workers(table, pieces, fn, schema, whole)
+
+        return Table(table.name, schema, batches)
 
     def tally(self, table: Table, columns: Sequence[str], subject: str | None) -> pa.Table:
         names = [_quoted(c) for c in columns]
@@ -86,8 +129,8 @@ class LocalEngine:
         return Written(self.read(path), files.rows, tuple(sorted(path.glob("*.parquet"))))
 
     def read(self, path: Path) -> Table:
-        dataset = ds.dataset(path, format="parquet")
-        return Table(path.name, dataset.schema, lambda: parquet_batches(path), path)
+        schema = pq.read_schema(min(path.glob("*.parquet")))
+        return Table(path.name, schema, lambda: parquet_batches(path), path)
 
     def close(self) -> None:
         """End the worker processes."""
@@ -109,34 +152,126 @@ class LocalEngine:
                 files.add(batch.cast(files.schema))
         shutil.rmtree(parked, ignore_errors=True)
 
-    def _serial(self, table: Table, fn: Mapper, schema: pa.Schema, cut: bool) -> Iterator[pa.RecordBatch]:  # noqa: ARG002
-        for number, batch in enumerate(table.batches()):
-            yield applied(fn, batch, schema, f"{table.name}, batch {number + 1}")
+    # ------------------------------------------------------------------------------------------------------------ in this process
 
-    def _parallel(self, table: Table, fn: Mapper, schema: pa.Schema, cut: bool) -> Iterator[pa.RecordBatch]:
-        """Batches go to the workers and come back in order; no more than twice the workers are under way, so memory stays bounded."""
-        pool = self._workers()
-        under_way: deque[Future[bytes]] = deque()
+    def _here(self, table: Table, batches: Iterator[pa.RecordBatch], fn: Mapper, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        with self._marked(table.name):
+            for number, batch in enumerate(batches, 1):
+                yield applied(fn, batch, schema, f"{table.name}, batch {number}")
+
+    @contextmanager
+    def _marked(self, name: str) -> Iterator[None]:
+        """A file stands in the scratch folder while this process itself works on a table. Where it is left behind the process died, perhaps
+        of a record: the run that goes on leaves that table to worker processes, which may die (`_died`)."""
+        mark = self._mark(name)
+        self.scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+        mark.touch(mode=0o600)
+        self._marks[mark] = self._marks.get(mark, 0) + 1
         try:
-            for number, batch in enumerate(balanced(table.batches()) if cut else table.batches()):
-                under_way.append(pool.submit(_remote, fn, _packed(batch), schema, f"{table.name}, batch {number + 1}"))
-                if len(under_way) >= 2 * self.workers:
-                    yield _unpacked(under_way.popleft().result())
-            while under_way:
-                yield _unpacked(under_way.popleft().result())
-        except BrokenProcessPool:
-            self._pool = None
-            raise StepFailed(f"{table.name}: a worker process ended (out of memory, or killed). Start the run again: it goes on") from None
+            yield
         finally:
-            for future in under_way:
-                future.cancel()
+            self._marks[mark] -= 1
+            if not self._marks[mark]:
+                mark.unlink(missing_ok=True)
+
+    def _died(self, name: str) -> bool:
+        return not self._marks.get(self._mark(name)) and self._mark(name).exists()
+
+    def _mark(self, name: str) -> Path:
+        return self.scratch / f"{name}.in-process"
+
+    # ----------------------------------------------------------------------------------------------------------- in worker processes
+
+    def _in_workers(
+        self, table: Table, batches: Iterator[pa.RecordBatch], fn: Mapper, schema: pa.Schema, whole: str | None
+    ) -> Iterator[pa.RecordBatch]:
+        """Batches go to the workers and come back in order. Two a worker are being worked on or wait for it; with what came back and waits
+        for one before it, a long text, they hold no more bytes than the engine may have under way."""
+        with without_values(table.name):
+            mapping = _Mapping(pickle.dumps(fn), schema, table if whole is None else replace(table, lost=None))
+        under_way: deque[_Piece] = deque()
+        held = 0
+        try:
+            for number, batch in enumerate(batches, 1):
+                data = worker.packed(batch)
+                while under_way and self._must_wait(under_way, held + 2 * len(data)):
+                    held -= 2 * len(under_way[0].data)
+                    yield from self._next(under_way, mapping)
+                where = f"{table.name}, batch {number}"
+                under_way.append(_Piece(data, where, self._submit(mapping, data, where)))
+                held += 2 * len(data)  # on its way there, and back
+            while under_way:
+                yield from self._next(under_way, mapping)
+            self._mark(table.name).unlink(missing_ok=True)
+        finally:
+            for piece in under_way:
+                piece.made.cancel()
+
+    def _must_wait(self, under_way: deque[_Piece], held: int) -> bool:
+        """Wait until there is room for one more; returns whether the first is to be taken out, for that or because it is done."""
+        while True:
+            busy = [piece.made for piece in under_way if not piece.made.done()]
+            if held > self.under_way or under_way[0].made.done():
+                return True
+            if len(busy) < 2 * self.workers:
+                return False
+            wait(busy, return_when=FIRST_COMPLETED)
+
+    def _next(self, under_way: deque[_Piece], mapping: _Mapping) -> Iterator[pa.RecordBatch]:
+        """What came of the first batch under way."""
+        first = under_way[0]
+        if first.kept is None and isinstance(first.made.exception(), GONE):
+            # Nobody knows which of them it was. Each is tried again by itself: the others come through, whether or not it dies again.
+            wait([piece.made for piece in under_way])
+            for piece in under_way:
+                if piece.kept is None and isinstance(piece.made.exception(), GONE):
+                    piece.kept = self._alone(mapping, piece.data, piece.where)
+        under_way.popleft()
+        for made in first.kept if first.kept is not None else [first.made.result()]:
+            yield worker.unpacked(made)
+
+    def _alone(self, mapping: _Mapping, data: bytes, where: str) -> list[bytes]:
+        """What comes of a batch while nothing else is under way. Where a worker dies of it the record that it dies of is given up."""
+        try:
+            return [self._submit(mapping, data, where).result()]
+        except GONE:
+            mapping.deaths += 1
+        if mapping.table.lost is None:
+            raise StepFailed(
+                f"{where}: a worker process ended twice on it (out of memory, or a fault in a library). Without these rows the release would be "
+                f"wrong, so the run ends. Give it more memory or fewer workers (engine: {{local: …}}) and start it again: it goes on"
+            )
+        return self._without_killers(mapping, worker.unpacked(data), where)
+
+    def _without_killers(self, mapping: _Mapping, batch: pa.RecordBatch, where: str) -> list[bytes]:
+        """What comes of a batch that a worker died of, without the records that it dies of."""
+        if batch.num_rows == 1 or mapping.deaths > MOST_DEATHS:
+            assert mapping.table.lost is not None  # for the type checker: else nobody looks for them
+            mapping.table.lost(batch)
+            return []
+        half, deaths = batch.num_rows // 2, mapping.deaths
+        first, second = batch.slice(0, half), batch.slice(half)
+        made = self._alone(mapping, worker.packed(first), where)
+        if mapping.deaths > deaths or second.num_rows == 1:
+            return made + self._alone(mapping, worker.packed(second), where)
+        return made + self._without_killers(mapping, second, where)  # it is in there, so no other worker need die to tell
+
+    def _submit(self, mapping: _Mapping, data: bytes, where: str) -> Future[bytes]:
+        work = partial(worker.work, mapping.fn, data, mapping.schema, where)
+        try:
+            return self._workers().submit(work)
+        except BrokenProcessPool:  # since the last batch was taken out
+            self.close()
+            return self._workers().submit(work)
 
     def _workers(self) -> ProcessPoolExecutor:
         if self._pool is None:
             # spawn, not fork: DuckDB and Arrow hold threads. The keyring travels over the pipe, not through a file or the command line.
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=_start, initargs=(keys.provided(),))
+            self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=worker.start, initargs=(keys.provided(),))
         return self._pool
+
+    # ------------------------------------------------------------------------------------------------------------------------ DuckDB
 
     def _duck(self, tables: dict[str, Table]) -> duckdb.DuckDBPyConnection:
         self.scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -154,34 +289,19 @@ def _rows_of(path: Path) -> int:
     return sum(pq.read_metadata(file).num_rows for file in path.glob("*.parquet"))
 
 
-def _start(secrets: dict[str, bytes]) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    for reference, secret in secrets.items():
-        keys.provide(reference, secret)
+def _small(fn: Mapper) -> int:
+    return SMALL_TEXT if getattr(fn, "has_text", False) else SMALL
 
 
-def _end_with_parent() -> None:
-    """A worker waits for work without end: where its parent is killed, nobody else ends it, and it holds records and the key."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _packed(batch: pa.RecordBatch) -> bytes:
-    """A batch for the way to or from a worker. Not pickled: a pickled slice carries all of what it is a slice of."""
-    with pa.BufferOutputStream() as sink:
-        with pa.ipc.new_stream(sink, batch.schema) as stream:
-            stream.write_batch(batch)
-        return sink.getvalue().to_pybytes()
-
-
-def _unpacked(data: bytes) -> pa.RecordBatch:
-    return next(iter(pa.ipc.open_stream(data)))
-
-
-def _remote(fn: Mapper, data: bytes, schema: pa.Schema, where: str) -> bytes:
-    return _packed(applied(fn, _unpacked(data), schema, where))
+def _ends_within(batches: Iterator[pa.RecordBatch], size: int) -> tuple[bool, Iterator[pa.RecordBatch]]:
+    """Whether batches have no more bytes than `size`, all together; and all of them, for they had to be looked at."""
+    seen: list[pa.RecordBatch] = []
+    for batch in batches:
+        seen.append(batch)
+        size -= batch.nbytes
+        if size < 0:
+            return False, chain(seen, batches)
+    return True, iter(seen)
 
 
 def _quoted(name: str) -> str:

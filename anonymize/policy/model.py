@@ -18,6 +18,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model
 from anonymize.policy.checked import Checked, Number, Whole
 from anonymize.policy.environment import expand
 from anonymize.policy.lasting import Cohort, Incremental, Linkage
+from anonymize.policy.memory import shares
 from anonymize.policy.origins import Source
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
@@ -510,7 +511,12 @@ class LocalEngine(Checked):
     workers: Whole = Field(default=0, ge=0)
     """Worker processes; 0: one a core."""
     memory: str = "4GB"
-    """DuckDB's limit, after which it spills to disk."""
+    """What the engine may take, all processes together; see `memory.py`."""
+
+    @model_validator(mode="after")
+    def _enough(self) -> LocalEngine:
+        shares(self.memory, self.workers, cores=1)
+        return self
 
 
 class SparkEngine(Checked):

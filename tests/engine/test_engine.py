@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pytest
 
 from anonymize.engine import files
+from anonymize.engine import local as local_engine
 from anonymize.engine import spark as spark_engine
 from anonymize.engine.base import TALLY_LIMIT, Engine, Table, TallyTooLarge
 from anonymize.engine.local import LocalEngine
@@ -50,6 +51,8 @@ def make(name: str, request: pytest.FixtureRequest, scratch: Path, tally: int = 
         patch.setattr(spark_engine, "LEAST_BYTES", 64)  # so that small tables are several tasks, and sorts several partitions
         patch.setattr(spark_engine, "SORT_BYTES", 300)
         return SparkEngine(scratch=scratch, tally=tally)
+    if name == "two workers":
+        request.getfixturevalue("monkeypatch").setattr(local_engine, "SMALL", -1)  # so that small tables go to workers
     return LocalEngine(workers=1 if name == "one worker" else 2, scratch=scratch, tally=tally)
 
 

@@ -103,6 +103,8 @@ def test_five_different_mistakes_are_five_problems(tmp_path: Path) -> None:
         ("dataset: small", "dataset: small\ntext: {dates: year}", "text.dates: dates in texts take 'shift', 'tag', or 'year:YEAR'"),
         ("dataset: small", "dataset: small\nengine: {local: {wokers: 2}}", "Did you mean 'workers'"),
         ("dataset: small", "dataset: small\nengine: {local: {workers: 2}, spark: {}}", "names two engines"),
+        ("dataset: small", "dataset: small\nengine: {local: {memory: 10MB}}", "10MB is too little for one worker: this takes at least"),
+        ("dataset: small", "dataset: small\nengine: {local: {memory: much}}", "'memory' is no size: write a number and its unit"),
         ("dataset: small", "dataset: small\nengine: {spark: {conf: {spark.executorEnv.ANONYMIZE_KEY: x}}}", "gives the key itself"),
         ("dataset: small", "dataset: small\ndescription: !!python/name:os.system x", "has a tag"),
         ("dataset: small", "dataset: small\n\tdescription: x", "a tab"),
