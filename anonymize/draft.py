@@ -230,7 +230,7 @@ def _dated(column: str, values: pa.Array, reason: str, kind: Kind, about_subject
     if pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or not moves:
         return _closed(column, f"{reason}, but its values are no dates that can be shifted")
     if re.search(r"(?i)birth|dob|born", column):
-        return Line(column, "drop date", f"{reason}. To open it: {{role: quasi, hierarchy: birth-year:YEAR, kind: date}}")
+        return Line(column, "drop date", f"{reason}. To open it: {{role: quasi, hierarchy: birth-year, kind: date}}")
     return Line(column, "date shift", reason) if about_subjects else _closed(column, f"{reason}, and a table about no subject has no shift")
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -144,7 +144,7 @@ class Run:
         workspace.chmod(0o700)
         engine = make_engine(policy.engine, scratch=workspace / "scratch")
         start = datetime.fromisoformat(begun["started"])
-        policy = policy.without((record.get("check") or {}).get("absent", ()))
+        policy = policy.without((record.get("check") or {}).get("absent", ())).counting_ages_in(begun.get("ages_in", start.year))
         return cls(run_id, policy, key, engine, workspace, record, start, connections, say or (lambda _: None))
 
     def folder(self, step: str, table: str | None = None) -> Path:
@@ -300,7 +300,14 @@ def _facts(run_id: str, policy: Policy, key: Key, started: datetime) -> Counts:
         "key_id": key.id,
         "code_version": __version__,
         "started": started.isoformat(),
+        "ages_in": _last_signed(policy, started).year,
     }
+
+
+def _last_signed(policy: Policy, started: datetime) -> datetime:
+    """When a run's release may be signed at the latest. Ages over 89 are counted in that year, so that a release of December that is signed
+    in January is of January."""
+    return started + timedelta(days=policy.review.timeout_days if policy.review.required else 0)
 
 
 def _unchanged(begun: Counts, policy: Policy, key: Key) -> None:

@@ -79,9 +79,12 @@ def _kind(column: str, rule: Rule) -> Kind | None:
 
 #: Hierarchies that the law takes from a level on: the calendar's year, the state of a ZIP; and the word of the profile that says so.
 _COARSE_ENOUGH = {"date": ("year", 3), "us-zip-state": ("generalize us-state", 2)}
-_SHIFTED = "dates within its texts are shifted, and Safe Harbor takes years alone: say 'text: {{dates: year:{now}}}' or 'text: {{dates: tag}}'"
-_BIRTH = "a year of birth tells an age over 89: take 'quasi birth-year:{now}', which codes these years, or drop it"
-_PAST = "counts ages in a year that is past, so that years which tell an age over 89 today would leave: say '{word}:{now}'"
+_SHIFTED = "dates within its texts are shifted, and Safe Harbor takes years alone: say 'text: {dates: year}' or 'text: {dates: tag}'"
+_BIRTH = "a year of birth tells an age over 89: take 'quasi birth-year', which codes these years, or drop it"
+_PAST = (
+    "counts ages in a year that is past, so that years which tell an age over 89 today would leave: say '{word}', for the year of the run, "
+    "or '{word}:{now}'"
+)
 
 
 def _wrong_within(policy: Policy, table: str, rule: Rule, now: int) -> str | None:
@@ -89,7 +92,7 @@ def _wrong_within(policy: Policy, table: str, rule: Rule, now: int) -> str | Non
     if rule.method is not Method.SCRUB:
         return None
     if policy.text.dates == "shift" and policy.subject_column(table) is not None:
-        return _SHIFTED.format(now=now)
+        return _SHIFTED
     return _past("year", policy.text.ages_in, now)
 
 
@@ -101,7 +104,7 @@ def _wrong(entry: Mapping[str, Any], column: str, rule: Rule, now: int, law: str
         return _words(entry, rule, law)
     word, _, argument = (rule.hierarchy or "").partition(":")
     if tells_birth(column) and (rule.method is Method.YEAR or word == "date"):
-        return _BIRTH.format(now=now)
+        return _BIRTH
     return _past(word, int(argument), now) if word == "birth-year" and argument.isdecimal() else None
 
 

@@ -238,7 +238,7 @@ def find_phi_command(source: Path, target: Path, workers: int, detectors: tuple[
 @_WORKERS
 @_DETECTOR
 @click.option("--replace", type=click.Choice(["tags", "surrogates"]), default="tags", show_default=True)
-@click.option("--dates", default="tag", show_default=True, metavar="tag|shift|year:YEAR", help="What becomes of dates.")
+@click.option("--dates", default="tag", show_default=True, metavar="tag|shift|year|year:YEAR", help="What becomes of dates.")
 @click.option("--subject", metavar="FIELD", help="The field of a line, or of its record, that says whose the text is.")
 def scrub_command(source: Path, target: Path, workers: int, detectors: tuple[str, ...], replace: str, dates: str, subject: str | None) -> None:
     """Scrub texts: a line {"id", "text", "record"?} in, a line {"id", "text", "found"} out; the record does not leave.
@@ -252,7 +252,7 @@ def scrub_command(source: Path, target: Path, workers: int, detectors: tuple[str
     try:
         text = Text(detectors=_detectors(detectors), replace=replace, dates=dates)  # type: ignore[arg-type]
     except ValueError:
-        raise click.UsageError("--dates takes 'tag', 'shift', or 'year:YEAR', for example 'year:2026'") from None
+        raise click.UsageError("--dates takes 'tag', 'shift', 'year', or 'year:YEAR', for example 'year:2026'") from None
     key = Key(KEY, PROJECT) if subject is not None else None
     lines = convert(source, target, Scrub(text, key, subject), workers=workers)
     click.echo(f"wrote {target}: {lines:,} texts")

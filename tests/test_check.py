@@ -45,7 +45,15 @@ def problems(tmp_path: Path, text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("", ""), (f"dates: year:{NOW}", "dates: tag"), (f"dates: year:{NOW}", "replace: tags"), ("body: text", "body: drop")]
+    ("old", "new"),
+    [
+        ("", ""),
+        (f"dates: year:{NOW}", "dates: tag"),
+        (f"dates: year:{NOW}", "dates: year"),
+        (f"birth-year:{NOW}", "birth-year"),
+        (f"dates: year:{NOW}", "replace: tags"),
+        ("body: text", "body: drop"),
+    ],
 )
 def test_the_strict_policy_is_safe_harbor(tmp_path: Path, old: str, new: str) -> None:
     text = STRICT.replace("body: text", "body: drop") if new == "replace: tags" else STRICT
@@ -58,9 +66,14 @@ def test_the_strict_policy_is_safe_harbor(tmp_path: Path, old: str, new: str) ->
         (BORN, "date year", "patient.columns.birth_date", "tells an age over 89"),
         (BORN, "{role: quasi, hierarchy: date, min-level: 3}", "patient.columns.birth_date", "tells an age over 89"),
         ("admitted: date year", "admitted: {role: quasi, hierarchy: date}", "stay.columns.admitted", "is not Safe Harbor for (C)"),
-        (f"dates: year:{NOW}", "dates: shift", "note.columns.body", f"say 'text: {{dates: year:{NOW}}}' or 'text: {{dates: tag}}'"),
+        (f"dates: year:{NOW}", "dates: shift", "note.columns.body", "say 'text: {dates: year}' or 'text: {dates: tag}'"),
         (f"dates: year:{NOW}", "dates: year:2020", "note.columns.body", "counts ages in a year that is past, so that years which"),
-        (f"birth-year:{NOW}", "birth-year:1990", "patient.columns.birth_date", f"say 'birth-year:{NOW}'"),
+        (
+            f"birth-year:{NOW}",
+            "birth-year:1990",
+            "patient.columns.birth_date",
+            f"say 'birth-year', for the year of the run, or 'birth-year:{NOW}'",
+        ),
         ("zip: quasi us-zip3", "zip: quasi us-zip", "patient.columns.zip", "is not Safe Harbor for (B)"),
         ("phone: identifier drop phone", "phone: identifier pseudonym phone", "patient.columns.phone", "is not Safe Harbor for (D)"),
         ("family: identifier drop name", "family: plain", "patient.columns.family", "is not Safe Harbor for (A)"),

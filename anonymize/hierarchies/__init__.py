@@ -26,7 +26,7 @@ _MAKERS: dict[str, tuple[Callable[[str, Path], Hierarchy], str]] = {
     "age": (lambda _a, _f: Ages(), "age"),
     "date": (lambda _a, _f: Calendar(), "date"),
     "week": (lambda _a, _f: Weeks(), "week"),
-    "birth-year": (lambda a, _f: BirthYear.parse(a), "birth-year:2026"),
+    "birth-year": (lambda a, _f: BirthYear.parse(a), "birth-year"),
     "us-zip": (lambda _a, _f: Zip(), "us-zip"),
     "us-zip3": (lambda a, f: Zip3.load(f / a) if a else Zip3(), "us-zip3"),
     "us-zip-state": (lambda _a, _f: ZipState(), "us-zip-state"),
@@ -45,8 +45,8 @@ _MAKERS: dict[str, tuple[Callable[[str, Path], Hierarchy], str]] = {
     "csv": (lambda a, f: CsvHierarchy.load(f / a), "csv:FILE"),
 }
 
-#: Those that may also be written with an argument: `us-zip3:FILE`.
-MAY_TAKE = frozenset({"us-zip3"})
+#: Those that may also be written with an argument: `us-zip3:FILE`, `birth-year:2026`.
+MAY_TAKE = frozenset({"us-zip3", "birth-year"})
 _DRAWN = frozenset({"quantiles", "microaggregate"})
 
 

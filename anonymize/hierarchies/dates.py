@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -112,10 +112,10 @@ class BirthYear:
 
     @classmethod
     def parse(cls, argument: str) -> BirthYear:
-        """`2026`."""
-        if not re.fullmatch(r"[12][0-9]{3}", argument):
-            raise ValueError("needs the year from which ages are counted")
-        return cls(int(argument))
+        """`2026`; without an argument, as a run gives it its year (`Policy.counting_ages_in`), outside of one it is this year."""
+        if not re.fullmatch(r"([12][0-9]{3})?", argument):
+            raise ValueError("takes the year from which ages are counted, or none: then it is that of the run")
+        return cls(int(argument or datetime.now(UTC).year))
 
     def accepts(self, type: pa.DataType) -> bool:
         return _takes(type) or pa.types.is_integer(type)

@@ -12,7 +12,6 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -325,9 +324,8 @@ def _redact(place: _Place, rule: FhirRule, parameters: Mapping[str, Any]) -> Dec
     partial = {word for name, word in _PARTIAL.items() if parameters.get(name) is True}
     if place.is_date and "dates" in partial:
         if tells_birth(place.column):
-            now = datetime.now(UTC).year
             return Decision(
-                {"role": "quasi", "hierarchy": f"birth-year:{now}", "kind": "date"}, f"{rule}: the year, but where it tells an age over 89", rule
+                {"role": "quasi", "hierarchy": "birth-year", "kind": "date"}, f"{rule}: the year, but where it tells an age over 89", rule
             )
         return Decision("date year", f"{rule}: the year stays", rule)
     if place.nodes[-1].name == "postalCode" and "zip" in partial and place.about_subject:

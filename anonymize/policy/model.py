@@ -9,6 +9,7 @@ import hashlib
 import math
 import re
 from collections.abc import Collection
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -360,22 +361,24 @@ class Text(Checked):
     language: str = "en"
     replace: Literal["tags", "surrogates"] = "tags"
     dates: str = "shift"
-    """What becomes of a written date. `shift`: it moves by its subject's own constant. `year:YEAR`: its year stays, unless it tells an age
-    that is over 89 in YEAR. `tag`: a tag, which is also what a day of birth becomes, and a date that cannot be moved or tells no year."""
+    """What becomes of a written date. `shift`: it moves by its subject's own constant. `year`: its year stays, unless it tells an age that is
+    over 89 in the year of the run, or with `year:YEAR` in YEAR. `tag`: a tag, which is also what a day of birth becomes, and a date that cannot
+    be moved or tells no year."""
     detectors: dict[str, bool | float] = Field(default_factory=dict)
     """A detector's name -> off/on, or the score from which its findings count; default: the registry's."""
 
     @field_validator("dates")
     @classmethod
     def _known(cls, value: str) -> str:
-        if not re.fullmatch(r"shift|tag|year:[12][0-9]{3}", value):
-            raise ValueError("dates in texts take 'shift', 'tag', or 'year:YEAR' (ages are counted in YEAR), for example 'year:2026'")
+        if not re.fullmatch(r"shift|tag|year(:[12][0-9]{3})?", value):
+            raise ValueError("dates in texts take 'shift', 'tag', 'year', or 'year:YEAR' (ages are counted in YEAR), for example 'year:2026'")
         return value
 
     @property
     def ages_in(self) -> int | None:
-        """The YEAR of `year:YEAR`."""
-        return int(self.dates.removeprefix("year:")) if self.dates.startswith("year:") else None
+        """The year in which ages are counted; of `year` this one where no run has said it (`Policy.counting_ages_in`). None: no year leaves."""
+        word, _, year = self.dates.partition(":")
+        return int(year or datetime.now(UTC).year) if word == "year" else None
 
 
 class Checks(Checked):
@@ -602,6 +605,19 @@ class Policy(Checked):
             if name not in absent
         }
         return self.model_copy(update={"tables": tables}) if absent else self
+
+    def counting_ages_in(self, year: int) -> Policy:
+        """The policy of a run that counts ages in a year: where `birth-year` and `dates: year` name none, it is this one."""
+
+        def named(rule: Rule) -> Rule:
+            return rule.model_copy(update={"hierarchy": f"birth-year:{year}"}) if rule.hierarchy == "birth-year" else rule
+
+        tables = {
+            name: table.model_copy(update={"columns": {column: named(rule) for column, rule in table.columns.items()}})
+            for name, table in self.tables.items()
+        }
+        text = self.text.model_copy(update={"dates": f"year:{year}"}) if self.text.dates == "year" else self.text
+        return self.model_copy(update={"tables": tables, "text": text})
 
     @property
     def subject_table(self) -> str | None:

@@ -28,6 +28,7 @@ def open_source(
     private folder for what a source has to fetch or part first; without one (a policy that is checked by hand) nothing is fetched.
     Raises SourceError where the source is not there, AnonymizeError where a name in it is not set.
     """
+
     def said(text: str) -> str:
         return expand(text, f"source '{name}'")
 

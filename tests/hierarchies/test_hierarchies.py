@@ -198,7 +198,7 @@ def test_what_is_not_covered_is_said_without_the_value() -> None:
     [
         ("agee", "Did you mean 'age'"),
         ("mask:x", "needs the length"),
-        ("birth-year", "needs the year"),
+        ("birth-year:26", "takes the year"),
         ("csv:none.csv", "cannot be read"),
         ("ranges:9..1:2", "under the top"),
         ("coded:18..89,10..70", "within the one before"),

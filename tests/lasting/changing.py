@@ -26,7 +26,7 @@ tables:
       patient_id: identifier pseudonym
       mrn: identifier drop mrn
       family: identifier drop name
-      birth_date: {{role: quasi, hierarchy: "birth-year:2026", kind: date}}
+      birth_date: {{role: quasi, hierarchy: birth-year, kind: date}}
       sex: quasi flat
   stay:
     from: stays

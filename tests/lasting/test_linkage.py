@@ -31,7 +31,7 @@ tables:
     columns:
       patient_id: identifier pseudonym mrn
       family: identifier drop name
-      birth_date: {role: quasi, hierarchy: "birth-year:2026", kind: date}
+      birth_date: {role: quasi, hierarchy: birth-year, kind: date}
       sex: quasi flat
   stay:
     source: ehr

@@ -100,7 +100,7 @@ def test_five_different_mistakes_are_five_problems(tmp_path: Path) -> None:
         ("dataset: small", "dataset: small\nprivacy: {k: five}", "must be a whole number; it is 'five'"),
         ("dataset: small", "dataset: small\nprivacy: {k: 2, supression: 0.1}", "Did you mean 'suppression'"),
         ("dataset: small", "dataset: small\nprofile: hipaa-safe-habor", "Did you mean 'hipaa-safe-harbor'"),
-        ("dataset: small", "dataset: small\ntext: {dates: year}", "text.dates: dates in texts take 'shift', 'tag', or 'year:YEAR'"),
+        ("dataset: small", "dataset: small\ntext: {dates: years}", "text.dates: dates in texts take 'shift', 'tag', 'year', or 'year:YEAR'"),
         ("dataset: small", "dataset: small\nengine: {local: {wokers: 2}}", "Did you mean 'workers'"),
         ("dataset: small", "dataset: small\nengine: {local: {workers: 2}, spark: {}}", "names two engines"),
         ("dataset: small", "dataset: small\nengine: {local: {memory: 10MB}}", "10MB is too little for one worker: this takes at least"),

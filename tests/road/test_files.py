@@ -143,7 +143,7 @@ tables:
     from: book#patients
     columns:
       Id: identifier pseudonym
-      BIRTHDATE: {role: quasi, hierarchy: "birth-year:2026", kind: date}
+      BIRTHDATE: {role: quasi, hierarchy: birth-year, kind: date}
       GENDER: quasi flat
       FIRST: identifier drop name
       LAST: identifier drop name
