@@ -26,6 +26,8 @@ from anonymize.transform import accepts, dates, needs_subject
 from anonymize.transform.methods import ARROW_TYPES
 
 SAMPLE_ROWS = 2_000
+#: A key of so many letters and digits (a UUID, a UID, a hash) was made up by a machine, and nobody writes it into a text.
+MADE_UP = 20
 #: As the registry of detectors builds them.
 LANGUAGES = ("en",)
 
@@ -174,7 +176,7 @@ def _check_table(policy: Policy, table: str, source: Source, report: Report) -> 
         (report.warnings if isinstance(source, MappedSource) and source.lenient else report.problems).extend(empty)
     for path, what in problems:
         report.problems.append(Problem(policy.where(*path), ".".join(path), what))
-    for path, what in _suspicions(policy, table):
+    for path, what in (*_suspicions(policy, table), *(() if problems else _unsearched(policy, table, source))):
         report.warnings.append(Problem(policy.where(*path), ".".join(path), what))
 
 
@@ -344,6 +346,21 @@ def _sample(source: Source, table: str, columns: list[str], query: str | None, t
     if not columns:
         return None
     return sampled(source.read(table, columns, query=query, types=types), SAMPLE_ROWS)
+
+
+def _unsearched(policy: Policy, table: str, source: Source) -> Found:
+    """Values that `looked-up: false` keeps out of the search, and that somebody could write into a text."""
+    spec, subject = policy.tables[table], policy.subject_column(table)
+    kept = [column for column, rule in spec.columns.items() if not rule.looked_up and column != subject] if subject is not None else []
+    sample = _sample(source, spec.from_ or table, kept, spec.query, dict.fromkeys(kept, pa.string()))
+    for column in kept if sample is not None else ():
+        values = sample[column].drop_null()  # type: ignore[index]
+        short = pc.less(pc.utf8_length(pc.replace_substring_regex(values.cast(pa.string()), "[^A-Za-z0-9]", "")), MADE_UP)
+        number = pc.sum(short).as_py() or 0
+        if number:
+            what = f"'looked-up: false', but {number:,} of {len(values):,} sampled values are short enough for a text to tell them (the number "
+            what += "of a visit, an order, a sample): nobody would search for them. Leave it only where they stand in no text"
+            yield ("tables", table, "columns", column), what
 
 
 def _suspicions(policy: Policy, table: str) -> Found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import zipfile
 from pathlib import Path
 
@@ -181,3 +182,17 @@ def test_a_mapped_path_that_matches_nothing_stops_the_run(tmp_path: Path, data_d
     problems = check(load(file)).problems
     assert [problem.path for problem in problems] == ["tables.patient.columns.district"]
     assert "no resource of the export fills its path" in problems[0].what
+
+
+def test_keys_that_somebody_could_write_are_told_where_they_are_not_looked_up(tmp_path: Path) -> None:
+    closed = "stay_id: {role: identifier, method: pseudonym, looked-up: false}"
+    text = hospital.POLICY.replace("stay_id: identifier pseudonym", closed)
+    report = check(load(hospital.policy(hospital.build(tmp_path), text)))
+    (told,) = (problem for problem in report.warnings if problem.path == "tables.stay.columns.stay_id")
+    assert "120 of 120 sampled values are short enough" in told.what
+    assert "stay_id (id)" not in report.looked_up["stay"]
+    with sqlite3.connect(tmp_path / "ehr.db") as db:
+        db.execute("CREATE TABLE long AS SELECT 'c0ffee00-1f2e-4d3c-8b4a-' || (100000000000 + stay_id) AS stay_id, patient_id FROM stays")
+    text = text.replace("from: stays", "from: long").replace("      admitted: date shift\n      discharged: date shift\n", "")
+    text = text.replace("      ward: plain\n      charge: plain round -2\n", "")
+    assert not [problem for problem in check(load(hospital.policy(tmp_path, text))).warnings if "stay_id" in problem.path]

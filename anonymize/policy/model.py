@@ -113,8 +113,9 @@ class Rule(Checked):
     """`pseudonym`: equal values of one namespace get equal pseudonyms, in every table. Default: `subject` for
     the subject key, else `id`."""
     looked_up: bool = Field(default=True, alias="looked-up")
-    """`pseudonym`: whether its values are looked up in the subject's texts and by the leak gate. `false` is for keys of records that stand in no
-    text: a patient has tens of thousands, and each text would be searched for all of them. The subject key is looked up whatever this says."""
+    """`pseudonym`: whether its values are looked up in the subject's texts and by the leak gate. `false` is for keys of records that a machine
+    made up and no text tells: a patient has tens of thousands, and all would be carried beside each text. The subject key is looked up whatever
+    this says, and the check warns where values are short enough to be told (docs/policy.md)."""
     hierarchy: str | None = None
     """`generalize`: `age`, `date`, `us-zip3`, `icd-10-cm`, `flat`, `ranges:10,20`, `csv:FILE` …"""
     weight: Number = Field(default=1.0, gt=0)
