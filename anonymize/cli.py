@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from anonymize.generalizing.command import generalize_command
 from anonymize.importing.command import policies_command, policy_command
 from anonymize.lasting.command import forget_command, quarantine_group
 from anonymize.measuring import risk_command
+from anonymize.progress import Lines, OnTerminal, Watcher
 from anonymize.reporting import report_command
 from anonymize.shelf import datasets_command, verify_command
 from anonymize.taking_back.command import expire_command, pin_command, retract_command, unpin_command
@@ -32,10 +32,15 @@ def cli() -> None:
     """Records leave a hospital's systems; de-identified Parquet arrives in the research store."""
 
 
-def _say() -> Callable[[str], None]:
-    """Progress in plain lines, each with the seconds since the start: good on a terminal and in a log."""
+def _watcher() -> Watcher:
+    """Progress in plain lines, each with the seconds since the start: good on a terminal and in a log. On a terminal also how far the step is
+    that is under way, in one line that renews itself."""
     start = time.monotonic()
-    return lambda line: click.echo(f"[{time.monotonic() - start:6.1f} s] {line}")
+
+    def say(line: str) -> None:
+        click.echo(f"[{time.monotonic() - start:6.1f} s] {line}")
+
+    return OnTerminal(say, sys.stderr) if sys.stderr.isatty() else Lines(say)
 
 
 def _policies() -> Path:
@@ -70,7 +75,7 @@ def run_command(
 
     policy = load(policy_file)
     with exclusive(policy):
-        run = Run.open(policy, run_id=run_id, fresh=fresh or full_refresh or bool(start or end), say=_say())
+        run = Run.open(policy, run_id=run_id, fresh=fresh or full_refresh or bool(start or end), watcher=_watcher())
         kept.ask(run, full_refresh=full_refresh, start=_utc(start), end=_utc(end))
         click.echo(f"run {run.id}")
         try:
@@ -101,7 +106,7 @@ def review_command(name: str, verdict: str | None, steward: str, reason: str) ->
         raise click.UsageError("say --approve or --reject")
     policy, run_id = find(name, _policies())
     with exclusive(policy):
-        run = Run.open(policy, run_id=run_id, say=_say())
+        run = Run.open(policy, run_id=run_id, watcher=_watcher())
         try:
             counts = pipeline.decide(run, approve=verdict == "approve", steward=steward, reason=reason)
             if verdict == "approve" and counts["signatures"] == counts["of"]:

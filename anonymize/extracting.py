@@ -39,7 +39,7 @@ def extract(run: Run, table: str) -> Counts:
         read = merging.rows(reading, quarantine) if reading.incremental else Rows(reading.conforming(reading.items(), quarantine))
         codes = drift.Codes(run.policy, table, run.key)
         stream = Table(table, reading.schema, lambda: _seen(reading.ready(read.batches, quarantine), codes))
-        written = run.engine.write(stream, run.folder("extract", table))
+        written = run.engine.write(run.watched(stream, "extract"), run.folder("extract", table))
     quarantine.check_budget(written.rows, run.policy.checks.quarantine)
     counts = {"rows": written.rows, "quarantined": quarantine.total, "reasons": dict(quarantine.reasons), "columns": reading.columns}
     counts |= _told(reading, quarantine)

@@ -38,6 +38,7 @@ from anonymize.judging import (
     utilities,
 )
 from anonymize.lasting import cohort, kept, linkage, mending
+from anonymize.lasting.given_up import GivenUp
 from anonymize.policy.model import Policy, Role, Rule
 from anonymize.privacy import (
     EventSolution,
@@ -143,7 +144,7 @@ def _loose(run: Run) -> Table:
             extracted = run.engine.read(run.folder("extract", table))
             names = {KEY, *(name for column, _ in searched for name in (column, at_source(column)))}
             needed = extracted.only(pa.schema([field for field in extracted.schema if field.name in names]))
-            found.append(run.engine.map(needed, FindIdentifiers(searched), IDENTIFIER_ROWS))
+            found.append(run.watched(run.engine.map(needed, FindIdentifiers(searched), IDENTIFIER_ROWS), "collect"))
     return found[0].followed_by(found[1:]) if found else Table("identifiers", IDENTIFIER_ROWS, lambda: iter(()))
 
 
@@ -166,9 +167,10 @@ def _deidentify(run: Run, table: str) -> Counts:
     if fn.has_text and policy.subject_column(table) is not None:
         source = run.engine.join(source, run.engine.read(run.folder("identifiers")), KEY)
     rows = (run.record.get("extract", table) or {})["rows"]
-    stripped = run.watched(run.engine.map(source, fn, schema), "deidentify", rows)
-    written = run.engine.write(stripped, run.folder("deidentify", table))
-    return {"rows": written.rows, "findings": _findings(run, written.table) if fn.has_text else {}}
+    with GivenUp(run, table) as given_up:
+        stripped = run.watched(run.engine.map(source.losing(given_up.add), fn, schema), "deidentify", rows)
+        written = run.engine.write(stripped, run.folder("deidentify", table))
+    return {"rows": written.rows, "findings": _findings(run, written.table) if fn.has_text else {}, **given_up.counts()}
 
 
 def _findings(run: Run, table: Table) -> dict[str, int]:
@@ -209,7 +211,7 @@ def _generalize(run: Run, table: str) -> Counts:
         return {"rows_in": before["rows"], "rows": written.rows, "held_back": held_back, "suppressed": 0, **merged}
     solution = _search(run, table, known)
     schema = pa.schema([f.with_type(pa.string()) if f.name in quasi else f for f in known.schema] + [pa.field(SUPPRESSED, pa.bool_())])
-    generalized = run.engine.map(known, solution.apply, schema)
+    generalized = run.watched(run.engine.map(known, solution.apply, schema), "generalize", before["rows"] - held_back)
     kept = run.engine.map(generalized, Keep(SUPPRESSED, False), schema)
     written = run.engine.write(_without(kept, [FINDINGS, SUPPRESSED, DEMOGRAPHICS]), run.folder("generalize", table), sort=[SUBJECT, ROW])
     suppressed = before["rows"] - held_back - written.rows

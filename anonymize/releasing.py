@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from anonymize import __version__, asking
+from anonymize.lasting.given_up import came
 from anonymize.policy.environment import expand
 from anonymize.policy.model import Policy
 from anonymize.publish import Before, GateFact, PrivacyFact, ReleaseFacts, Store, release_facts, sealing, table_facts
@@ -45,6 +46,7 @@ def facts(run: Run) -> ReleaseFacts:
         held_back={
             "quarantined": sum(counts["quarantined"] for counts in run.record.tables("extract").values()),
             **_whole_files(run),
+            **_given_up(run),
             "suppressed": sum(counts["suppressed"] for counts in generalized.values()),
             **_withheld(run),
             "of no known subject": sum(counts["held_back"] for counts in generalized.values()),
@@ -58,6 +60,11 @@ def _whole_files(run: Run) -> dict[str, int]:
     """The files that could not be read; how many records they hold is not known."""
     number = sum(counts.get("quarantined_files", 0) for counts in run.record.tables("extract").values())
     return {"quarantined files": number} if number else {}
+
+
+def _given_up(run: Run) -> dict[str, int]:
+    number = sum(came(run.record, table).given_up for table in run.policy.tables)
+    return {"not de-identified": number} if number else {}
 
 
 def before(policy: Policy) -> Before | None:

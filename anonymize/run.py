@@ -26,13 +26,12 @@ from anonymize.errors import AnonymizeError, WorkspaceBusy
 from anonymize.keys import Key
 from anonymize.policy.loader import load
 from anonymize.policy.model import Policy
+from anonymize.progress import SECONDS, Lines, Progress, Watcher
 
 Counts = dict[str, Any]
 """What a step says of itself: counts, columns, names of rules; never a value of a record."""
 DECISIONS = ("publish",)
 """Steps that write their own lines in the audit trail."""
-PROGRESS_SECONDS = 5
-"""How often a long step says how far it is."""
 
 
 class Record:
@@ -87,7 +86,7 @@ def paced(say: Callable[[str], None], what: str) -> Callable[[object], None]:
 
     def tell(progress: object) -> None:
         nonlocal told
-        if time.monotonic() - told > PROGRESS_SECONDS:
+        if time.monotonic() - told > SECONDS:
             told = time.monotonic()
             say(f"{what}: {progress}")
 
@@ -106,8 +105,8 @@ class Run:
     record: Record
     started: datetime
     connections: Callable[[str], str] | None = None
-    say: Callable[[str], None] = field(default=lambda _: None)
-    """Told one line of counts at each piece of progress."""
+    watcher: Watcher = field(default_factory=Lines)
+    """Told of what is done, and how far what is under way is."""
 
     @classmethod
     def open(
@@ -118,11 +117,12 @@ class Run:
         fresh: bool = False,
         connections: Callable[[str], str] | None = None,
         say: Callable[[str], None] | None = None,
+        watcher: Watcher | None = None,
     ) -> Run:
         """Open a run: the one of that id; without an id the policy's newest unfinished one, or a new one (always with `fresh`).
 
-        connections: resolves an Airflow connection's id to a URL. Raises KeyMissing, and AnonymizeError where the policy or the key changed
-        since the run began.
+        connections: resolves an Airflow connection's id to a URL; watcher: told of the run's progress, or `say`, in plain lines.
+        Raises KeyMissing, and AnonymizeError where the policy or the key changed since the run began.
         """
         key = Key(policy.key, policy.project_name)
         root = policy.path(policy.workspace)
@@ -145,7 +145,11 @@ class Run:
         engine = make_engine(policy.engine, scratch=workspace / "scratch")
         start = datetime.fromisoformat(begun["started"])
         policy = policy.without((record.get("check") or {}).get("absent", ())).counting_ages_in(begun.get("ages_in", start.year))
-        return cls(run_id, policy, key, engine, workspace, record, start, connections, say or (lambda _: None))
+        return cls(run_id, policy, key, engine, workspace, record, start, connections, watcher or (Lines(say) if say else Lines()))
+
+    def say(self, text: str) -> None:
+        """Tell a line of counts."""
+        self.watcher.line(text)
 
     def folder(self, step: str, table: str | None = None) -> Path:
         """Where a step keeps a table in the workspace."""
@@ -159,35 +163,34 @@ class Run:
         """Do a step unless the record says that it is done; what it returns is recorded, and said."""
         done = self.record.get(step, table)
         if done is None:
+            began = time.monotonic()
             done = work()
             if step not in DECISIONS:
                 numbers = {name: value for name, value in done.items() if isinstance(value, bool | int | float)}
                 trail.record(self.policy, "ran", run=self.id, step=step, table=table, counts=numbers)
             self.record.put(step, done, table)
+            self.watcher.done(step, table, done, time.monotonic() - began)
             self.say(line(step, done, table))
         else:
             self.say(f"{line(step, done, table)} (done before)")
         return done
 
-    def watched(self, table: Table, step: str, rows: int) -> Table:
-        """The table; while it is read, a line is said every few seconds: how far, at what rate, and for how long still."""
+    def watched(self, table: Table, step: str, rows: int | None = None) -> Table:
+        """The table; while it is read, the run's watcher is told how far it is. rows: all of them, where that is known."""
 
         done, start = 0, time.monotonic()
-        told = start
 
         def see(more: int) -> None:
-            nonlocal done, told
+            nonlocal done
             done += more
-            now = time.monotonic()
-            if now - told > PROGRESS_SECONDS and done < rows:
-                told, rate = now, done / (now - start)
-                self.say(f"{step} {table.name}: {done:,} of {rows:,} rows, {rate:,.0f} rows/s, about {(rows - done) / rate:,.0f} s left")
+            self.watcher.progress(Progress(step, table.name, done, rows, time.monotonic() - start))
 
         return table.watched(see)
 
     def close(self, *, remove: bool = False) -> None:
         """End the engine; remove the workspace where the run ended well."""
         self.engine.close()
+        self.watcher.rest()
         if remove:
             shutil.rmtree(self.workspace, ignore_errors=True)
 

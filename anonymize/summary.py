@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from anonymize.lasting.given_up import came
 from anonymize.run import Counts, Run
 
 UNREADABLE = "unreadable-"
@@ -23,19 +24,21 @@ def ending(run: Run) -> str:
 
 def _counts(run: Run) -> list[str]:
     extracted, generalized = run.record.tables("extract"), run.record.tables("generalize")
+    given_up = Counter({table: came(run.record, table).given_up for table in run.policy.tables})
     findings: Counter[str] = Counter()
     for counts in run.record.tables("deidentify").values():
         findings.update(counts["findings"])
     lines = [f"{'table':<20}{'rows in':>12}{'quarantined':>13}{'suppressed':>12}{'held back':>11}{'rows out':>12}"]
     for table in run.policy.tables:
-        came, left = extracted.get(table, {}), generalized.get(table, {})
-        numbers = [came.get("rows"), came.get("quarantined"), left.get("suppressed"), left.get("held_back"), left.get("rows")]
+        held, left = came(run.record, table), generalized.get(table, {})
+        numbers = [held.rows, held.quarantined, left.get("suppressed"), left.get("held_back"), left.get("rows")]
         widths = (12, 13, 12, 11, 12)
         lines.append(f"{table:<20}" + "".join(f"{_number(n):>{w}}" for n, w in zip(numbers, widths, strict=True)))
-    for table, came in extracted.items():
-        broken = (came.get("files") or {}).get("broken")
+    for table, counts in extracted.items():
+        broken = (counts.get("files") or {}).get("broken")
         if broken:
             lines.append(f"{table}: whole files could not be read, and how many rows they hold is not known: {_told(broken)}")
+    lines += [f"{table}: {number:,} of the quarantined killed whoever de-identified them" for table, number in given_up.items() if number]
     unreadable = {kind.removeprefix(UNREADABLE): number for kind, number in findings.most_common() if kind.startswith(UNREADABLE)}
     lines += ["", f"PHI found in free text: {_told({kind: n for kind, n in findings.most_common() if not kind.startswith(UNREADABLE)})}"]
     if unreadable:

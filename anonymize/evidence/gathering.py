@@ -28,7 +28,7 @@ from anonymize.evidence.model import (
     Timing,
 )
 from anonymize.evidence.wording import models_in_words, policy_in_words, precision
-from anonymize.lasting import drift
+from anonymize.lasting import drift, given_up
 from anonymize.policy.model import Policy, Role, Rule
 from anonymize.publish import Store, hash_files
 from anonymize.publish import columns as published_columns
@@ -209,12 +209,13 @@ def _held(policy: Policy, table: str, record: Record, not_named: tuple[str, ...]
     if not told:
         return TableHeld(table=table, not_named=not_named, dropped=dropped)
     extracted, generalized = record.get("extract", table) or {}, record.get("generalize", table) or {}
+    came = given_up.came(record, table)
     findings: dict[str, int] = (record.get("deidentify", table) or {}).get("findings", {})
     return TableHeld(
         table=table,
-        rows_in=extracted.get("rows", 0),
-        quarantined=extracted.get("quarantined", 0),
-        reasons=extracted.get("reasons", {}),
+        rows_in=came.rows or 0,
+        quarantined=came.quarantined or 0,
+        reasons=came.reasons,
         broken_files=(extracted.get("files") or {}).get("broken", {}),
         suppressed=generalized.get("suppressed", 0),
         no_subject=generalized.get("held_back", 0),

@@ -55,6 +55,7 @@ def replay_command(name: str, table: str | None) -> None:
     """
     from anonymize import pipeline, summary
     from anonymize.lasting import mending
+    from anonymize.lasting.given_up import came
     from anonymize.run import Run, exclusive
 
     policy, run_id = mending.locate(name, _policies())
@@ -68,7 +69,7 @@ def replay_command(name: str, table: str | None) -> None:
         finally:
             run.close()
         for one, count in before.items():
-            now = (run.record.get("extract", one) or {}).get("quarantined", 0)
+            now = came(run.record, one).quarantined or 0
             click.echo(f"{one}: {count:,} waited, {now:,} wait still")
         click.echo(summary.text(run))
 

@@ -90,10 +90,11 @@ def _held(policy: Policy, run_id: str, table: str | None) -> Iterator[tuple[str,
     if place is None:
         raise AnonymizeError(f"run '{run_id}' has no quarantine: nothing was malformed, or its time is over (checks.quarantine-days)")
     for file in sorted(place.glob("*.parquet")):
-        if table in (None, file.stem):
+        name = file.stem.partition(".")[0]  # `note`, and `note.deidentify`, which holds what was given up later
+        if table in (None, name):
             held = pq.read_table(file)
             if held.num_rows:
-                yield file.stem, held
+                yield name, held
 
 
 # ------------------------------------------------------------------------------------------------------------------ kept, and purged
@@ -145,7 +146,7 @@ def to_read_again(run: Run, table: str) -> pa.Array:
 
 def tables_of(policy: Policy, run_id: str, table: str | None) -> list[str]:
     """The tables of a run that have something in quarantine, or the one that is named. Raises AnonymizeError where there is nothing."""
-    found = [name for name, _ in _held(policy, run_id, table) if name in policy.tables]
+    found = list(dict.fromkeys(name for name, _ in _held(policy, run_id, table) if name in policy.tables))
     if not found:
         raise AnonymizeError(f"nothing waits in the quarantine of run '{run_id}'" + (f" for table '{table}'" if table else ""))
     return found

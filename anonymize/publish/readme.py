@@ -119,6 +119,9 @@ def limits(facts: ReleaseFacts) -> list[str]:
     quarantined = facts.held_back.get("quarantined")
     if isinstance(quarantined, int) and quarantined:
         known.append(f"{quarantined:,} {'record' if quarantined == 1 else 'records'} could not be read at the source and left out.")
+    given_up = facts.held_back.get("not de-identified")
+    if isinstance(given_up, int) and given_up:
+        known.append(f"{given_up:,} {'record' if given_up == 1 else 'records'} could not be de-identified and left out.")
     files = facts.held_back.get("quarantined files")
     if isinstance(files, int) and files:
         known.append(

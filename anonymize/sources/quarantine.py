@@ -18,15 +18,18 @@ SCHEMA = pa.schema([(name, pa.int64() if name == "row" else pa.string()) for nam
 names one and the record has it."""
 
 
+MEND = "Worker processes died of them: give the engine more memory or fewer workers (engine: {local: …})"
+
+
 class Quarantine:
-    """Collects a table's malformed records in a file; counts them by reason.
+    """Collects a table's malformed records in a file; counts them by reason. step: in which they are found, for errors.
 
     keys, raws: the row keys that it holds, and hashes of their records, where the policy names a row key.
     A context manager: the file stands, whole, when it ends. A process that is killed leaves a `.part`, which the next start replaces.
     """
 
-    def __init__(self, file: Path, table: str) -> None:
-        self.file, self.table = file, table
+    def __init__(self, file: Path, table: str, *, step: str = "extract") -> None:
+        self.file, self.table, self.step = file, table, step
         self.reasons: Counter[str] = Counter()
         self.file_reasons: Counter[str] = Counter()
         self.first_rows: list[int] = []
@@ -82,16 +85,18 @@ class Quarantine:
             key = keys[index].as_py() if keys is not None else None
             self.add(Malformed(batch[ROW][index].as_py(), reason, column, raw=str(batch.slice(index, 1).to_pylist()[0]), key=key))
 
-    def check_budget(self, good: int, budget: float) -> None:
-        """Raises QuarantineBudgetExceeded where more than the budget's share of all records is malformed."""
-        every = good + self.total
-        if self.total > budget * every:
+    def check_budget(self, good: int, budget: float, *, before: int = 0) -> None:
+        """Raises QuarantineBudgetExceeded where more than the budget's share of all records is malformed. before: those that a step before
+        this one holds."""
+        every = good + self.total + before
+        if self.total + before > budget * every:
             rows = ", ".join(str(row) for row in sorted(self.first_rows))
             reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(self.reasons.items()))
+            more = f", and {before:,} before this step" if before else ""
+            mend = "Mend the source, mend the column's type or format in the policy" if self.step == "extract" else MEND
             raise QuarantineBudgetExceeded(
-                f"extract {self.table}: {self.total:,} of {every:,} records quarantined ({reasons}; first rows {rows}). "
-                f"Budget is {budget:.2%}: the run ends. Mend the source, mend the column's type or format in the policy, or raise "
-                f"checks.quarantine"
+                f"{self.step} {self.table}: {self.total:,} of {every:,} records quarantined ({reasons}; first rows {rows}{more}). "
+                f"Budget is {budget:.2%}: the run ends. {mend}, or raise checks.quarantine"
             )
 
     def check_files(self, every: int, budget: float) -> None:

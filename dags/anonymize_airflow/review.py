@@ -105,11 +105,13 @@ def page(run: Run, asked: ReviewRequest) -> str:
 
 def _ways(run: Run) -> Iterator[tuple[Any, ...]]:
     """Each table's way down the road, in counts."""
-    extracted, cleaned, generalized = (run.record.tables(step) for step in ("extract", "deidentify", "generalize"))
+    from anonymize.lasting.given_up import came
+
+    cleaned, generalized = (run.record.tables(step) for step in ("deidentify", "generalize"))
     for table in run.policy.tables:
-        came, found, left = extracted.get(table, {}), cleaned.get(table, {}), generalized.get(table, {})
+        held, found, left = came(run.record, table), cleaned.get(table, {}), generalized.get(table, {})
         phi = ", ".join(f"{kind} {number}" for kind, number in found.get("findings", {}).items()) or "-"
-        yield table, came.get("rows"), came.get("quarantined"), phi, left.get("suppressed"), left.get("held_back"), left.get("rows")
+        yield table, held.rows, held.quarantined, phi, left.get("suppressed"), left.get("held_back"), left.get("rows")
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> list[str]:

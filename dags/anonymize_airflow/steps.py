@@ -18,6 +18,7 @@ from airflow.sdk.log import mask_secret
 from anonymize import keys
 from anonymize.errors import GateFailed, KeyMissing, PolicyError, QuarantineBudgetExceeded, ReviewMissing, SourceError, without_values
 from anonymize.policy.loader import load
+from anonymize_airflow.metrics import Metrics
 
 if TYPE_CHECKING:
     from anonymize.policy.model import Policy
@@ -63,7 +64,7 @@ def opened(policy_file: str, run_id: str) -> Iterator[Run]:
             policy = load(policy_file)
             provide_key(policy)
             with shared(policy, run_id):
-                run = Run.open(policy, run_id=run_id, connections=connection_url, say=log.info)
+                run = Run.open(policy, run_id=run_id, connections=connection_url, watcher=Metrics(policy.dataset, log.info))
                 try:
                     yield run
                 finally:
