@@ -1,7 +1,8 @@
-"""A ready-made policy with a site's overlay, as a file of its own: the overlay's words take the place of the policy's, `null` takes away."""
+"""A policy as a page of the docs prints it, and what a test lays on top of it."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,32 +10,21 @@ from ruamel.yaml import YAML
 
 from tests.conftest import ROOT
 
-READY = ROOT / "anonymize" / "policy" / "ready"
+#: To start worker processes costs more than small tables.
+SERIAL: dict[str, Any] = {"engine": {"local": {"workers": 1}}}
 
 
-def overlaid(name: str, overlay: dict[str, Any], folder: Path) -> Path:
-    """The file `policy.yaml` in the folder."""
-    words = _merged(_whole(name), overlay)
+def printed(page: str, number: int = 0) -> str:
+    """The text of a policy on `docs/sources/PAGE.md`: the first, or the one of that number."""
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "sources" / f"{page}.md").read_text(), re.DOTALL)
+    return str(blocks[number])
+
+
+def laid_on(text: str, overlay: dict[str, Any], folder: Path) -> Path:
+    """The file of a policy that extends a text, word for word as it is, by what a site says on top (`null` takes away)."""
+    folder.mkdir(exist_ok=True)
+    (folder / "printed.yaml").write_text(text)
     file = folder / "policy.yaml"
     with file.open("w") as out:
-        YAML(typ="safe").dump(words, out)
+        YAML(typ="safe").dump({"extends": "printed.yaml", **SERIAL, **overlay}, out)
     return file
-
-
-def _whole(name: str) -> dict[str, Any]:
-    words = dict(YAML(typ="safe").load(READY / f"{name}.yaml"))
-    base = words.pop("extends", None)
-    return _merged(_whole(base), words) if base else words
-
-
-def _merged(base: dict[str, Any], over: dict[str, Any], *at: str) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        if value is None and not (key == "subject" and len(at) == 2):
-            merged.pop(key, None)
-        elif isinstance(old, dict) and isinstance(value, dict) and "role" not in value and "type" not in value:
-            merged[key] = _merged(old, value, *at, key)
-        else:
-            merged[key] = value
-    return merged

@@ -15,14 +15,14 @@ from typing import Any
 import psycopg
 import pyarrow.parquet as pq
 import pytest
-from ruamel.yaml import YAML
 
 from anonymize import pipeline
 from anonymize.policy.loader import load
+from anonymize.policy.overlay import READY
 from anonymize.publish import Version, open_version
 from anonymize.run import Run
-from tests.conftest import KEY, ROOT
-from tests.road.ready import READY, overlaid
+from tests.conftest import KEY
+from tests.road.ready import laid_on, printed
 from tests.servers import postgres
 
 pytestmark = pytest.mark.slow
@@ -84,14 +84,14 @@ def database(tables: dict[str, str]) -> Iterator[str]:
         yield url
 
 
-def travelled(name: str, overlay: dict[str, Any], road: Path, url: str) -> Version:
-    road.mkdir(exist_ok=True)
-    more: dict[str, Any] = {"workspace": str(road / "workspace"), "privacy": {"k": 2, "suppression": 0.5}, "engine": {"local": {"workers": 1}}}
+def travelled(text: str, overlay: dict[str, Any], road: Path, place: str) -> Version:
+    """The release of a policy that the page prints. place: of the CDM, a URL or a folder."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMOP_URL", url)
+        patch.setenv("OMOP_URL", place)
+        patch.setenv("OMOP_FOLDER", place)
         patch.setenv("OMOP_STORE", str(road / "store"))
         patch.setenv("ANONYMIZE_KEY", KEY)
-        run = Run.open(load(overlaid(name, more | overlay, road)))
+        run = Run.open(load(laid_on(text, {"privacy": {"k": 2, "suppression": 0.5}} | overlay, road)))
         pipeline.to_review(run)
         assert sum(counts["quarantined"] for counts in run.record.tables("extract").values()) == 0
         pipeline.decide(run, approve=True, steward="Test Steward", reason="a test")
@@ -99,21 +99,9 @@ def travelled(name: str, overlay: dict[str, Any], road: Path, url: str) -> Versi
         return open_version(road / "store", run.policy.dataset, verify=True)
 
 
-def files_overlay(kind: str, folder: Path) -> dict[str, Any]:
-    """As `docs/sources/omop.md` prints it."""
-    page = (ROOT / "docs" / "sources" / "omop.md").read_text()
-    block = next(block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "type: csv" in block)
-    words: dict[str, Any] = dict(YAML(typ="safe").load(block))
-    words.pop("extends")
-    words["sources"]["cdm"] |= {"type": kind, "path": str(folder)}
-    return words
-
-
 @pytest.fixture(scope="module")
 def from_postgres(database: str, tmp_path_factory: pytest.TempPathFactory) -> Version:
-    # Of one name as the files' policy: pseudonyms are a project's.
-    overlay = {"dataset": "omop", "sources": {"cdm": {"type": "sql", "url": "${OMOP_URL}", "schema": "cdm"}}}
-    return travelled("omop-5.4", overlay, tmp_path_factory.mktemp("postgres"), database)
+    return travelled(printed("omop"), {}, tmp_path_factory.mktemp("postgres"), database)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +109,7 @@ def from_files(tables: dict[str, str], tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("csv")
     for name, text in tables.items():
         (folder / f"{name}.csv").write_text(text)
-    return travelled("omop-5.4", files_overlay("csv", folder), tmp_path_factory.mktemp("road"), "")
+    return travelled(printed("omop", 1), {}, tmp_path_factory.mktemp("road"), str(folder))
 
 
 def everything(version: Version) -> str:
@@ -129,14 +117,14 @@ def everything(version: Version) -> str:
 
 
 def test_every_column_of_the_cdm_has_a_decision(tables: dict[str, str]) -> None:
-    policy = YAML(typ="safe").load(READY / "omop-5.4.yaml")["tables"]
+    policy = load(READY / "omop-5.4.yaml").tables
     vocabulary = {"CONCEPT", "VOCABULARY", "DOMAIN", "RELATIONSHIP", "DRUG_STRENGTH", "SOURCE_TO_CONCEPT_MAP"}
     said = {"LOCATION", "FACT_RELATIONSHIP", "METADATA", "COHORT_DEFINITION"}
     head = (READY / "omop-5.4.yaml").read_text().partition("\ndataset:")[0]
     assert all(name.lower() in head for name in said)
     for name, text in tables.items():
         if name not in vocabulary | said:
-            assert not set(text.splitlines()[0].split(",")) - set(policy[name.lower()]["columns"]) - {"lot_number"}, name
+            assert not set(text.splitlines()[0].split(",")) - set(policy[name.lower()].columns) - {"lot_number"}, name
 
 
 def test_from_a_real_postgresql_with_all_that_hangs_on_a_person(from_postgres: Version) -> None:
@@ -173,11 +161,11 @@ def test_parquet_gives_what_csv_gives(from_files: Version, tables: dict[str, str
     for name, text in tables.items():
         (tmp_path / "lake" / name.lower()).mkdir(parents=True)
         pq.write_table(pyarrow.csv.read_csv(io.BytesIO(text.encode())), tmp_path / "lake" / name.lower() / "part-0.parquet")
-    (tmp_path / "road").mkdir()
-    overlay = files_overlay("parquet", tmp_path / "lake") | {"workspace": str(tmp_path / "workspace")}
+    text = printed("omop", 1).replace("type: csv", "type: parquet")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMOP_FOLDER", str(tmp_path / "lake"))
         patch.setenv("OMOP_STORE", str(tmp_path / "store"))
-        run = Run.open(load(overlaid("omop-5.4", overlay, tmp_path / "road")))
+        run = Run.open(load(laid_on(text, {}, tmp_path / "road")))
         pipeline.check(run)
         rows = {table: pipeline.extract(run, table) for table in run.policy.tables}
     assert {table: counts["quarantined"] for table, counts in rows.items()} == dict.fromkeys(rows, 0)
@@ -190,8 +178,8 @@ def test_as_a_limited_data_set_days_and_zip_leave(database: str, tmp_path: Path)
     few = dict.fromkeys(
         ("condition_occurrence", "drug_exposure", "observation", "note_nlp", "episode", "episode_event")
     )  # the others are enough
-    overlay: dict[str, Any] = {"sources": {"cdm": {"type": "sql", "url": "${OMOP_URL}", "schema": "cdm"}}, "tables": few}
-    version = travelled("omop-5.4-limited", overlay, tmp_path, database)
+    text = printed("omop").replace("extends: omop-5.4", "extends: omop-5.4-limited").replace("dataset: omop", "dataset: omop-limited")
+    version = travelled(text, {"tables": few}, tmp_path, database)
     seen = everything(version)
     assert '"01056"' in seen
     assert not re.search(r"Larkspur|Ludlow|555-0142|J\. Doe", seen)
