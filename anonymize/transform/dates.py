@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from anonymize.keys import Key
-from anonymize.transform.pseudonym import canonical
+from anonymize.transform.pseudonym import MANY, canonical
 
 #: Years outside of these are no dates but signs (`9999-12-31`: open). Signs do not move: a moved sign would tell the offset.
 FIRST_YEAR, LAST_YEAR = 1850, 2199
@@ -22,10 +22,22 @@ def offsets(subject: pa.Array, key: Key, *, days: int = 365) -> pa.Array:
     subject: source keys, length n. Returns int32, length n; null where the subject is.
     Source: offsets a subject as in MIMIC-IV (Johnson et al., 2023, Scientific Data 10:1).
     """
-    encoded = canonical(subject).dictionary_encode()
     secret = key.derive("shift")
+    values = canonical(subject)
+    if len(values) >= MANY:
+        return _offsets_of_many(values, secret, days)
+    encoded = values.dictionary_encode()
     drawn = [None if value is None else _offset(secret, value, days) for value in encoded.dictionary.to_pylist()]
     return pa.array(drawn, pa.int32()).take(encoded.indices)
+
+
+def _offsets_of_many(subjects: pa.Array, secret: bytes, days: int) -> pa.Array:
+    from anonymize.transform.digests import digests
+
+    found = digests(secret, subjects)
+    drawn = ((found[:, 0].astype(np.uint64) << np.uint64(32) | found[:, 1]) % np.uint64(2 * days)).astype(np.int32)
+    moved = np.where(drawn < days, drawn - days, drawn - days + 1)
+    return pa.array(moved, pa.int32(), mask=subjects.is_null().to_numpy(zero_copy_only=False))
 
 
 def _offset(secret: bytes, subject: str, days: int) -> int:

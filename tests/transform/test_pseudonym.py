@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import pickle
 
 import pyarrow as pa
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from anonymize.errors import KeyMissing
 from anonymize.keys import Key
+from anonymize.transform import dates, pseudonym
+from anonymize.transform.digests import digests
 from anonymize.transform.pseudonym import TEXT_LENGTH, pseudonymize
 
 
@@ -69,3 +72,27 @@ def test_a_key_pickles_and_prints_without_its_bytes(key: Key, monkeypatch: pytes
     assert key.derive("pseudonym") not in pickled
     assert secret not in repr(key)
     assert pickle.loads(pickled).derive("pseudonym") == key.derive("pseudonym")
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([" %d " % n if n % 7 else None for n in range(5_000)]),
+        pa.array([n if n % 7 else None for n in range(-50, 5_000)]),
+        pa.array(["é" * (n % 90) for n in range(5_000)]),
+        pa.array([str(n) * 3 for n in range(9_000)]).slice(17),
+    ],
+    ids=["texts", "numbers", "of every length", "slice"],
+)
+def test_many_at_once_are_what_each_is_alone(column: pa.Array, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = pseudonymize(column, key), dates.offsets(column, key)
+    many[0].validate(full=True)
+    monkeypatch.setattr(pseudonym, "MANY", 1 << 60)
+    monkeypatch.setattr(dates, "MANY", 1 << 60)
+    assert (pseudonymize(column, key), dates.offsets(column, key)) == many
+
+
+def test_digests_are_those_of_pythons_hmac() -> None:
+    values = ["", *("x" * n for n in range(130)), "Zoë", "日本"]
+    found = digests(b"s" * 32, pa.array(values))
+    assert [row.astype(">u4").tobytes() for row in found] == [hmac.digest(b"s" * 32, value.encode(), "sha256") for value in values]
