@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 GROUP_ROWS = 131_072
 #: A row group ends with the row that brings its texts to so many bytes.
 GROUP_BYTES = 64 << 20
-READ_ROWS = 10_000
+READ_ROWS = 65_536
 
 
 def parquet_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -26,7 +27,7 @@ def parquet_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa
     import pyarrow.dataset as ds  # which brings pandas: not for a worker process, that imports this module and reads nothing
 
     for file in sorted(path.glob("*.parquet")):
-        yield from ds.dataset(file, format="parquet").to_batches(columns=columns, batch_size=READ_ROWS)
+        yield from ds.dataset(file, format="parquet").to_batches(columns=columns, batch_size=READ_ROWS, batch_readahead=4, fragment_readahead=1)
 
 
 @contextmanager
@@ -58,17 +59,23 @@ class ParquetFolder:
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = self._pending_bytes = self._in_file = 0
         self._writer: pq.ParquetWriter | None = None
+        self._pool = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
 
     def __enter__(self) -> ParquetFolder:
         return self
 
     def __exit__(self, type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is None:
-            self._flush()
-            if not self.groups:
-                self._open()
-        if self._writer is not None:
-            self._writer.close()
+        try:
+            if error is None:
+                self._flush()
+                self._written()
+                if not self.groups:
+                    self._open()
+        finally:
+            self._pool.shutdown()
+            if self._writer is not None:
+                self._writer.close()
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Add a batch; a row group is written once it is full."""
@@ -85,28 +92,38 @@ class ParquetFolder:
             batch = batch.slice(taken.num_rows)
 
     def _flush(self) -> None:
+        """Hand a row group to the thread that writes; the next is gathered meanwhile, and no more than that."""
         if not self._pending:
             return
-        if self._writer is None or self._in_file >= self.file_rows:
+        self._written()
+        group, rows = self._pending, self._pending_rows
+        self._in_file += rows
+        ends = self._in_file >= self.file_rows
+        self._writing = self._pool.submit(self._write, group, rows, ends)
+        if ends:
+            self._in_file = 0
+        self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
+
+    def _written(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+
+    def _write(self, group: list[pa.RecordBatch], rows: int, ends: bool) -> None:
+        if self._writer is None:
             self._open()
         assert self._writer is not None  # for the type checker: _open sets it
         # In one piece: pages end where pieces do.
-        self._writer.write_table(pa.Table.from_batches(self._pending, self.schema).combine_chunks(), row_group_size=GROUP_ROWS)
-        self._in_file += self._pending_rows
-        self.groups[-1].append(self._pending_rows)
-        if self._in_file >= self.file_rows:
-            self._in_file = 0
+        self._writer.write_table(pa.Table.from_batches(group, self.schema).combine_chunks(), row_group_size=GROUP_ROWS)
+        self.groups[-1].append(rows)
+        if ends:
             self._writer.close()
             self._writer = None
-        self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
 
     def _open(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
         name = self.folder / self.name.format(len(self.groups))
         self._writer = pq.ParquetWriter(name, self.schema, compression="zstd", write_statistics=True)
         self.groups.append([])
-        self._in_file = 0
 
 
 def _up_to(batch: pa.RecordBatch, room: int) -> tuple[pa.RecordBatch, int]:

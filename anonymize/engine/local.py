@@ -25,11 +25,14 @@ from anonymize.engine import worker
 from anonymize.engine.base import TALLY_LIMIT, Mapper, Table, Written, hold_tally
 from anonymize.engine.batches import BATCH_BYTES, BATCH_ROWS, applied, balanced, whole_groups
 from anonymize.engine.files import ParquetFolder, parquet_batches, replace_folder
+from anonymize.engine.threads import in_threads
 from anonymize.errors import StepFailed, without_values
 from anonymize.policy.memory import shares
 
 #: A table of no more is mapped without worker processes, if none run yet: to start them takes longer. Bytes; of columns, and of texts.
 SMALL, SMALL_TEXT = 8 << 20, BATCH_BYTES
+#: A batch for this process itself. Bytes.
+LARGE = 16 << 20
 #: How many dying workers a map pays for to find the record that kills them; after that whole batches are given up.
 MOST_DEATHS = 40
 #: Tried once more, alone: a worker that was killed, and one that says itself that memory is out.
@@ -71,10 +74,11 @@ class LocalEngine:
     def map(self, table: Table, fn: Mapper, schema: pa.Schema, *, whole: str | None = None) -> Table:
         def batches() -> Iterator[pa.RecordBatch]:
             died = self._died(table.name)
-            if self.workers == 1 and not died:
-                # In one process there is nothing to share out: larger batches cost less, as long as they are bounded.
-                large = balanced(table.batches(), SMALL // 2) if whole is None else whole_groups(table.batches(), whole)
-                return self._here(table, large, fn, schema)
+            threads = self.workers if getattr(fn, "has_text", None) is False else 1
+            if not died and (self.workers == 1 or threads > 1):
+                # Nothing is sent, so larger batches cost less, as long as they are bounded.
+                large = balanced(table.batches(), LARGE) if whole is None else whole_groups(table.batches(), whole)
+                return self._here(table, large, fn, schema, threads)
             pieces = balanced(table.batches()) if whole is None else whole_groups(table.batches(), whole)
             small, pieces = (False, pieces) if died or self._pool is not None else _ends_within(pieces, _small(fn))
             return self._here(table, pieces, fn, schema) if small else self._in_workers(table, pieces, fn, schema, whole)
@@ -154,10 +158,16 @@ class LocalEngine:
 
     # ------------------------------------------------------------------------------------------------------------ in this process
 
-    def _here(self, table: Table, batches: Iterator[pa.RecordBatch], fn: Mapper, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    def _here(
+        self, table: Table, batches: Iterator[pa.RecordBatch], fn: Mapper, schema: pa.Schema, threads: int = 1
+    ) -> Iterator[pa.RecordBatch]:
+        """In this process; by threads where what is done to columns costs less than the way to another."""
+
+        def work(numbered: tuple[int, pa.RecordBatch]) -> pa.RecordBatch:
+            return applied(fn, numbered[1], schema, f"{table.name}, batch {numbered[0]}")
+
         with self._marked(table.name):
-            for number, batch in enumerate(batches, 1):
-                yield applied(fn, batch, schema, f"{table.name}, batch {number}")
+            yield from in_threads(work, enumerate(batches, 1), threads) if threads > 1 else map(work, enumerate(batches, 1))
 
     @contextmanager
     def _marked(self, name: str) -> Iterator[None]:

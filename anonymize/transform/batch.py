@@ -54,17 +54,20 @@ class Deidentify:
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Columns `__row`, `__subject`, `__findings` and the published ones, in the order of the policy."""
         offset = dates.offsets(batch[KEY], self.key, days=self.shift_days)
-        subject = pseudonym.pseudonymize(batch[KEY], self.key, namespace=pseudonym.SUBJECT)
-        counts: list[dict[str, int]] = [{} for _ in range(batch.num_rows)]
+        subject = batch[SUBJECT] if SUBJECT in batch.schema.names else pseudonym.pseudonymize(batch[KEY], self.key, namespace=pseudonym.SUBJECT)
+        counts: list[dict[str, int]] = [{} for _ in range(batch.num_rows)] if self.has_text else []
         columns = {ROW: batch[ROW], SUBJECT: subject}
         for name, rule in self.rules:
             column = batch[name]
             if rule.method is Method.SCRUB:
                 column = self._scrub(column, batch, offset, counts, rule.format or "auto")
+            elif name == self.subject and _same_pseudonym(rule) and column.equals(batch[KEY]):
+                column = subject
             else:
                 column = SPECS[rule.method].apply(column, Context(self.key, name == self.subject, offset), rule)
             columns[rule.rename or name] = column
-        columns[FINDINGS] = pa.array([json.dumps(c, sort_keys=True) if c else None for c in counts], pa.string())
+        told = pa.array([json.dumps(c, sort_keys=True) if c else None for c in counts], pa.string())
+        columns[FINDINGS] = told if self.has_text else pa.nulls(batch.num_rows, pa.string())
         return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
 
     def schema(self, source: pa.Schema) -> pa.Schema:
@@ -113,6 +116,11 @@ class Deidentify:
             subjects=batch[KEY],
             own=[own for _, own in records],
         )
+
+
+def _same_pseudonym(rule: Rule) -> bool:
+    """Whether the subject key's own pseudonym is the one that stands beside every record."""
+    return rule.method is Method.PSEUDONYM and rule.format != "uid" and (rule.namespace or pseudonym.SUBJECT) == pseudonym.SUBJECT
 
 
 #: So many subjects' records are kept ready in a process, by their content: a table comes in many small batches.
