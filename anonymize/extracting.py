@@ -25,8 +25,9 @@ from anonymize.sources.quarantine import Quarantine
 from anonymize.taking_back import withheld
 from anonymize.transform import dates
 from anonymize.transform.batch import KEY, at_source
+from anonymize.transform.batch import SUBJECT as SUBJECT_ID
 from anonymize.transform.methods import ARROW_TYPES
-from anonymize.transform.pseudonym import SUBJECT, canonical
+from anonymize.transform.pseudonym import SUBJECT, canonical, pseudonymize
 
 
 def extract(run: Run, table: str) -> Counts:
@@ -39,7 +40,8 @@ def extract(run: Run, table: str) -> Counts:
         read = merging.rows(reading, quarantine) if reading.incremental else Rows(reading.conforming(reading.items(), quarantine))
         codes = drift.Codes(run.policy, table, run.key)
         stream = Table(table, reading.schema, lambda: _seen(reading.ready(read.batches, quarantine), codes))
-        written = run.engine.write(run.watched(stream, "extract"), run.folder("extract", table))
+        # In the order in which they leave: whoever comes later has a subject's records together, and sorts no more.
+        written = run.engine.write(run.watched(stream, "extract"), run.folder("extract", table), sort=[SUBJECT_ID, ROW])
     quarantine.check_budget(written.rows, run.policy.checks.quarantine)
     counts = {"rows": written.rows, "quarantined": quarantine.total, "reasons": dict(quarantine.reasons), "columns": reading.columns}
     counts |= _told(reading, quarantine)
@@ -159,7 +161,8 @@ class Reading:
         gate = Gate(run, table)
         fields = [pa.field(c, pa.string() if c in linked(policy, table) else types[c]) for c in columns]
         beside = [pa.field(at_source(c), types[c]) for c in columns if c in linked(policy, table)]
-        schema = pa.schema([pa.field(ROW, pa.int64()), pa.field(KEY, pa.string()), *fields, *beside])
+        known = [pa.field(ROW, pa.int64()), pa.field(KEY, pa.string()), pa.field(SUBJECT_ID, pa.string())]
+        schema = pa.schema([*known, *fields, *beside])
         return cls(run, table, source, columns, {c: t for c, t in declared.items() if c in types}, types, schema, gate, narrowed)
 
     @property
@@ -204,8 +207,8 @@ class Reading:
             yield item.filter(good)
 
     def ready(self, batches: Iterator[pa.RecordBatch], quarantine: Quarantine) -> Iterator[pa.RecordBatch]:
-        """Conforming records with `__key`; persons in the place of keys where systems are linked, and beside them what the source said, for
-        the texts may say it too. A key of no person is quarantined."""
+        """Conforming records with `__key` and `__subject`; persons in the place of keys where systems are linked, and beside them what the source
+        said, for the texts may say it too. A key of no person is quarantined."""
         subject, people, linked_columns = self.gate.subject, self.gate.people, linked(self.run.policy, self.table)
         for batch in batches:
             keys = self.gate.keys(batch[subject]) if subject is not None else pa.nulls(batch.num_rows, pa.string())
@@ -214,7 +217,7 @@ class Reading:
                 quarantine.add_rows(batch.select([ROW, *self.types]), pc.is_null(keys), "no-person", subject, named)
                 batch, keys = batch.filter(pc.is_valid(keys)), keys.drop_null()
             self.gate.met(keys)
-            arrays = {ROW: batch[ROW], KEY: keys}
+            arrays = {ROW: batch[ROW], KEY: keys, SUBJECT_ID: pseudonymize(keys, self.run.key, namespace=SUBJECT)}
             for column in self.columns:
                 arrays[column] = _persons(people, self.gate.source, batch[column]) if column in linked_columns and people else batch[column]
             arrays |= {at_source(column): batch[column] for column in self.columns if column in linked_columns}

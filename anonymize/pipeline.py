@@ -12,11 +12,13 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from anonymize import asking, evidence, extracting, releasing, trail
 from anonymize import check as checking
@@ -63,6 +65,7 @@ from anonymize.sources.base import ROW
 from anonymize.taking_back import withheld
 from anonymize.transform.batch import (
     FINDINGS,
+    IDENTIFIERS,
     KEY,
     KNOWN,
     KNOWN_SCHEMA,
@@ -74,7 +77,7 @@ from anonymize.transform.batch import (
     flag_subjects,
     total_findings,
 )
-from anonymize.transform.identifiers import IDENTIFIER_ROWS, IDENTIFIERS_SCHEMA, FindIdentifiers, GatherIdentifiers
+from anonymize.transform.identifiers import IDENTIFIERS_SCHEMA, FindIdentifiers, JoinIdentifiers
 from anonymize.validate.counting import Staged
 from anonymize.validate.counting import facts as count_facts
 from anonymize.validate.gates import judge
@@ -129,14 +132,17 @@ def collect(run: Run) -> Counts:
 
 
 def _collect(run: Run) -> Counts:
-    ordered = run.engine.write(_loose(run), run.folder("collect"), sort=IDENTIFIER_ROWS.names)
-    by_subject = run.engine.map(ordered.table, GatherIdentifiers(run.key), IDENTIFIERS_SCHEMA, whole=KEY)
-    written = run.engine.write(by_subject, run.folder("identifiers"))
-    return {"subjects": written.rows, "identifiers": ordered.rows, **cohort.outcome(run)}
+    found = _own(run)
+    own = found[0] if found else Table("identifiers", IDENTIFIERS_SCHEMA, lambda: iter(()))
+    if len(found) > 1:
+        several = run.engine.write(own.followed_by(found[1:]), run.folder("collect"), sort=[KEY]).table
+        own = run.engine.map(several, JoinIdentifiers(run.key), IDENTIFIERS_SCHEMA, whole=KEY)
+    written = run.engine.write(own, run.folder("identifiers"))
+    return {"subjects": written.rows, "identifiers": _listed(written.files), **cohort.outcome(run)}
 
 
-def _loose(run: Run) -> Table:
-    """Every identifier of every record that is about a subject, table by table."""
+def _own(run: Run) -> list[Table]:
+    """Each subject's identifiers, by table that is about subjects."""
     found = []
     for table in tables(run.policy):
         searched = tuple((column, kind.value) for column, kind in searched_kinds(run.policy, table).items())
@@ -144,8 +150,19 @@ def _loose(run: Run) -> Table:
             extracted = run.engine.read(run.folder("extract", table))
             names = {KEY, *(name for column, _ in searched for name in (column, at_source(column)))}
             needed = extracted.only(pa.schema([field for field in extracted.schema if field.name in names]))
-            found.append(run.watched(run.engine.map(needed, FindIdentifiers(searched), IDENTIFIER_ROWS), "collect"))
-    return found[0].followed_by(found[1:]) if found else Table("identifiers", IDENTIFIER_ROWS, lambda: iter(()))
+            found.append(run.watched(run.engine.map(needed, FindIdentifiers(searched, run.key), IDENTIFIERS_SCHEMA, whole=KEY), "collect"))
+    return found
+
+
+def _listed(files: Sequence[Path]) -> int:
+    """The identifiers in lists of files, as their footers count them."""
+    columns = [group.column(n) for file in files for group in _groups(file) for n in range(group.num_columns)]
+    return sum(column.num_values for column in columns if column.path_in_schema.endswith(".value"))
+
+
+def _groups(file: Path) -> list[pq.RowGroupMetaData]:
+    metadata = pq.read_metadata(file)
+    return [metadata.row_group(number) for number in range(metadata.num_row_groups)]
 
 
 # ----------------------------------------------------------------------------------------------------------------------- deidentify
@@ -165,7 +182,8 @@ def _deidentify(run: Run, table: str) -> Counts:
     source = run.engine.read(run.folder("extract", table))
     schema = fn.schema(source.schema)
     if fn.has_text and policy.subject_column(table) is not None:
-        source = run.engine.join(source, run.engine.read(run.folder("identifiers")), KEY)
+        identifiers = run.engine.read(run.folder("identifiers"))
+        source = run.engine.join(source, identifiers.only(pa.schema([identifiers.schema.field(name) for name in (KEY, IDENTIFIERS)])), KEY)
     rows = (run.record.get("extract", table) or {})["rows"]
     with GivenUp(run, table) as given_up:
         stripped = run.watched(run.engine.map(source.losing(given_up.add), fn, schema), "deidentify", rows)
@@ -206,16 +224,22 @@ def _generalize(run: Run, table: str) -> Counts:
     known, not_drawn = _drawn(run, table, known)
     held_back += not_drawn + merged.get("merged", 0)
     quasi = quasi_rules(run.policy, table)
+    order = _order(run, table)
     if not quasi:
-        written = run.engine.write(_without(known, [FINDINGS]), run.folder("generalize", table), sort=[SUBJECT, ROW])
+        written = run.engine.write(_without(known, [FINDINGS]), run.folder("generalize", table), sort=order)
         return {"rows_in": before["rows"], "rows": written.rows, "held_back": held_back, "suppressed": 0, **merged}
     solution = _search(run, table, known)
     schema = pa.schema([f.with_type(pa.string()) if f.name in quasi else f for f in known.schema] + [pa.field(SUPPRESSED, pa.bool_())])
     generalized = run.watched(run.engine.map(known, solution.apply, schema), "generalize", before["rows"] - held_back)
     kept = run.engine.map(generalized, Keep(SUPPRESSED, False), schema)
-    written = run.engine.write(_without(kept, [FINDINGS, SUPPRESSED, DEMOGRAPHICS]), run.folder("generalize", table), sort=[SUBJECT, ROW])
+    written = run.engine.write(_without(kept, [FINDINGS, SUPPRESSED, DEMOGRAPHICS]), run.folder("generalize", table), sort=order)
     suppressed = before["rows"] - held_back - written.rows
     return {"rows_in": before["rows"], "rows": written.rows, "held_back": held_back, "suppressed": suppressed, **solution.counts(), **merged}
+
+
+def _order(run: Run, table: str) -> list[str]:
+    """What is still to be sorted by: nothing, where the records came into the workspace in the order in which they leave."""
+    return [] if SUBJECT in run.engine.read(run.folder("extract", table)).schema.names else [SUBJECT, ROW]
 
 
 def _search(run: Run, table: str, known: Table) -> Solution | LocalSolution | EventSolution | PartsSolution:
