@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from anonymize.engine.threads import in_threads
 from anonymize.hierarchies.base import ANY, Hierarchy
 from anonymize.policy.model import Checks, Kind, Method, Role, Rule
 from anonymize.transform.pseudonym import TEXT_LENGTH
 from anonymize.validate import gx
 from anonymize.validate.counting import ClassSizes, Staged
 
-BATCH_ROWS = 100_000
-"""Rows that stand in memory as a frame at a time."""
+BATCH_ROWS = 65_536
+"""Rows that stand in memory at a time."""
+FRAME_ROWS = 1_000
+"""The first rows of a table, all of whose cells Great Expectations judges; of the others it judges the cells for which nobody vouches."""
 ISO_DATE = r"^\s*[0-9]{4}(-[0-9]{2}(-[0-9]{2}([T ].*)?)?)?\s*$"
 
 
@@ -83,11 +88,13 @@ class Expected:
 
 @dataclass(frozen=True)
 class OfCells:
-    """An expectation over the cells of a column, in words and in Great Expectations' own."""
+    """An expectation over the cells of a column, in words and in Great Expectations' own. vouches: bool, of cells that are as expected beyond
+    doubt, by Arrow; null where a cell is."""
 
     column: str
     words: str
     expectation: Any
+    vouches: Callable[[pa.Array], pa.Array]
 
 
 @dataclass(frozen=True)
@@ -100,8 +107,8 @@ class OfCounts:
 
 
 def validate_table(staged: Staged, expected: Expected) -> TableResult:
-    """Validate a staged table. Its cells go through Great Expectations some rows at a time, its counts as small frames, so memory does not
-    grow with the rows."""
+    """Validate a staged table. Its counts go through Great Expectations as small frames, its cells too: those for which Arrow, asked the same,
+    does not vouch, so that neither memory nor time grows with the rows that are as they should be."""
     names = list(staged.schema.names) == list(expected.schema.names)
     types = staged.schema.equals(expected.schema, check_metadata=False)
     results = [
@@ -117,21 +124,39 @@ def validate_table(staged: Staged, expected: Expected) -> TableResult:
 
 
 def _validate_cells(staged: Staged, cells: Sequence[OfCells]) -> list[Result]:
+    """A frame a column of what is to be looked at, so that its cost is that of the faults, and not of the rows."""
     passed = [True] * len(cells)
     failed: list[int | None] = [0] * len(cells)
-    for frame in _frames(staged, sorted({cell.column for cell in cells})):
-        for place, outcome in enumerate(gx.validate(frame, [cell.expectation for cell in cells])):
+    names = sorted({cell.column for cell in cells})
+    judged = ((batch, number == 0) for number, batch in enumerate(_batches(staged, names)))
+    for doubted in in_threads(lambda one: [_doubted(cell, *one) for cell in cells], judged, os.cpu_count() or 1):
+        for place, (cell, column) in enumerate(zip(cells, doubted, strict=True)):
+            if not len(column):
+                continue
+            outcome = gx.validate(_frame(cell.column, column), [cell.expectation])[0]
             passed[place] = passed[place] and outcome.passed
             before = failed[place]
             failed[place] = None if before is None or outcome.failed is None else before + outcome.failed
     return [Result(staged.table, c.column, c.words, passed[place], failed[place]) for place, c in enumerate(cells)]
 
 
-def _frames(staged: Staged, columns: list[str]) -> Iterator[pd.DataFrame]:
+def _frame(name: str, column: pa.Array) -> pd.DataFrame:
+    return pa.table({name: column}).to_pandas(types_mapper=_nullable.get)
+
+
+def _doubted(cell: OfCells, batch: pa.RecordBatch, first: bool) -> pa.Array:
+    """The cells of a batch that Great Expectations is to judge."""
+    column = batch[cell.column]
+    fine = pc.or_(cell.vouches(column).fill_null(True), pc.is_null(column))
+    if first:
+        fine = pc.and_(fine, pc.greater_equal(pa.array(np.arange(len(column))), FRAME_ROWS))
+    return column.filter(pc.invert(fine))
+
+
+def _batches(staged: Staged, columns: list[str]) -> Iterator[pa.RecordBatch]:
     for file in staged.files(staged.data) if columns else ():
         with pq.ParquetFile(file) as opened:
-            for batch in opened.iter_batches(BATCH_ROWS, columns=columns):
-                yield batch.to_pandas(types_mapper=_nullable.get)
+            yield from opened.iter_batches(BATCH_ROWS, columns=columns)
 
 
 #: Whole numbers with gaps stay whole: as floating point numbers two pseudonyms could become one.
@@ -141,18 +166,21 @@ _nullable: dict[pa.DataType, Any] = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd
 def cell_expectations(expected: Expected) -> list[OfCells]:
     """Over the cells: formats of pseudonyms, dates, tags and codes, and the values that may be there."""
     return [
-        OfCells(name, words, expectation) for name, rule in expected.rules.items() for words, expectation in _of_column(name, rule, expected)
+        OfCells(name, words, expectation, vouches)
+        for name, rule in expected.rules.items()
+        for words, (expectation, vouches) in _of_column(name, rule, expected)
     ]
 
 
-def _of_column(name: str, rule: Rule, expected: Expected) -> Iterator[tuple[str, Any]]:
-    type = expected.schema.field(name).type
-    text, expectations = pa.types.is_string(type), gx.library().expectations
+_Said = tuple[Any, Callable[[pa.Array], pa.Array]]
+
+
+def _of_column(name: str, rule: Rule, expected: Expected) -> Iterator[tuple[str, _Said]]:
+    text = pa.types.is_string(expected.schema.field(name).type)
     if rule.values is not None:
-        yield "holds only the values that the policy allows", expectations.ExpectColumnValuesToBeInSet(column=name, value_set=list(rule.values))
+        yield "holds only the values that the policy allows", _among(name, list(rule.values))
     if name in expected.generalized:
-        allowed = [*expected.generalized[name], ANY]
-        yield "holds only values of its hierarchy's level", expectations.ExpectColumnValuesToBeInSet(column=name, value_set=allowed)
+        yield "holds only values of its hierarchy's level", _among(name, [*expected.generalized[name], ANY])
     if rule.hierarchy == "us-zip3":
         yield "is a generalized ZIP", _matches(name, r"^([0-9]{3}|[0-9]{2}\*|[0-9]\*\*|\*)$")
     if rule.hierarchy == "age":
@@ -166,19 +194,38 @@ def _of_column(name: str, rule: Rule, expected: Expected) -> Iterator[tuple[str,
         yield "lies within its codes", _lies(name, rule.bottom, rule.top)
     if rule.method is Method.REDACT:
         tag = (rule.kind or Kind.ID).tag
-        yield f"is the tag {tag}", expectations.ExpectColumnValuesToBeInSet(column=name, value_set=[tag])
+        yield f"is the tag {tag}", _among(name, [tag])
     if rule.method is Method.YEAR:
         yield "is a year", _lies(name, 1, 9999)
     if rule.method is Method.SHIFT and text and rule.format is None:
         yield "is a date in ISO 8601", _matches(name, ISO_DATE)
 
 
-def _matches(column: str, regex: str) -> Any:
-    return gx.library().expectations.ExpectColumnValuesToMatchRegex(column=column, regex=regex)
+def _among(column: str, values: list[Any]) -> _Said:
+    known = pa.array([value for value in values if isinstance(value, str)], pa.string())
+    expectation = gx.library().expectations.ExpectColumnValuesToBeInSet(column=column, value_set=values)
+    return expectation, lambda cells: pc.is_in(cells, known) if pa.types.is_string(cells.type) else _nobody(cells)
 
 
-def _lies(column: str, low: float | None, high: float | None) -> Any:
-    return gx.library().expectations.ExpectColumnValuesToBeBetween(column=column, min_value=low, max_value=high)
+def _matches(column: str, regex: str) -> _Said:
+    expectation = gx.library().expectations.ExpectColumnValuesToMatchRegex(column=column, regex=regex)
+    return expectation, lambda cells: pc.match_substring_regex(cells, regex) if pa.types.is_string(cells.type) else _nobody(cells)
+
+
+def _lies(column: str, low: float | None, high: float | None) -> _Said:
+    expectation = gx.library().expectations.ExpectColumnValuesToBeBetween(column=column, min_value=low, max_value=high)
+
+    def vouches(cells: pa.Array) -> pa.Array:
+        if not (pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type)):
+            return _nobody(cells)
+        above = pa.repeat(True, len(cells)) if low is None else pc.greater_equal(cells, low)
+        return above if high is None else pc.and_(above, pc.less_equal(cells, high))
+
+    return expectation, vouches
+
+
+def _nobody(cells: pa.Array) -> pa.Array:
+    return pa.repeat(False, len(cells))
 
 
 def count_expectations(expected: Expected) -> Iterator[OfCounts]:

@@ -185,11 +185,23 @@ def test_memory_holds_some_rows_at_a_time(tmp_path: Path, monkeypatch: pytest.Mo
     assert max(sizes) == 5
 
 
-def test_whole_numbers_with_gaps_are_not_rounded(tmp_path: Path) -> None:
-    visit = pa.array([2**62 + 1, None] * 6)
-    staged = stage(tmp_path, {**good(), "visit": visit})
-    frames = list(expectations._frames(staged, ["visit"]))
-    assert [int(value) for frame in frames for value in frame["visit"].dropna()] == [2**62 + 1] * 6
+def test_whole_numbers_with_gaps_are_not_rounded() -> None:
+    frame = expectations._frame("visit", pa.array([2**62 + 1, None] * 6))
+    assert [int(value) for value in frame["visit"].dropna()] == [2**62 + 1] * 6
+
+
+def test_cells_for_which_nobody_vouches_are_judged_and_counted_wherever_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expectations, "BATCH_ROWS", 4)
+    monkeypatch.setattr(expectations, "FRAME_ROWS", 2)
+    judged: list[int] = []
+    real: Callable[..., Any] = gx.validate
+    monkeypatch.setattr(gx, "validate", lambda frame, found: (judged.append(len(frame)), real(frame, found))[1])
+    ages = [30] * ROWS
+    ages[1], ages[ROWS - 1], ages[ROWS - 2] = 200, 91, None
+    staged = stage(tmp_path, {**good(), "age": pa.array(ages)})
+    result = validate_table(staged, replace(expected_of(staged), classes=None))
+    assert failed(result) == {"age: lies within its codes": 2}
+    assert max(judged) == 2
 
 
 def test_the_values_of_a_level() -> None:
