@@ -32,6 +32,7 @@ from anonymize.run import Run
 from anonymize.transform.batch import SUBJECT
 from anonymize.transform.methods import output_type
 from anonymize.validate import leak
+from anonymize.validate.columns import search_staged
 from anonymize.validate.counting import Staged, class_sizes
 from anonymize.validate.expectations import Expected, generalized_values, quasi_columns, validate_table
 from anonymize.validate.needles import Needles, build_needles
@@ -318,21 +319,13 @@ def _compared(run: Run, table: str, name: str, rule: Rule, level: str | dict[str
 def leak_gate(run: Run, staged: dict[str, Staged]) -> Judged:
     """Every extracted identifier, searched in every column of everything that is staged, and in the policy's words that leave with it."""
     identifiers = run.engine.read(run.folder("identifiers"))
-    needles = build_needles(identifiers.batches(), run.key, run.folder("needles"))
-    leaks: list[leak.Leak] = []
-    columns = 0
-    for table, one in staged.items():
-        columns += len(one.schema)
-        leaks += leak.search(
-            _batches(one, one.data),
-            (batch.column(0) for batch in _batches(one, one.subjects)),
-            needles,
-            table=table,
-            columns=leak.Columns.of(run.policy, table),
-            k=run.policy.privacy.k,
-        )
+    folder = run.folder("needles")
+    needles = build_needles(identifiers.batches(), run.key, folder)
+    columns = {table: leak.Columns.of(run.policy, table) for table in staged}
+    leaks = search_staged(staged, folder, run.key, columns, k=run.policy.privacy.k, workers=run.policy.engine.local.workers)
+    number = sum(len(one.schema) for one in staged.values())
     told = [str(found) for found in leaks] + search_words(of_policy(run.policy), needles, k=run.policy.privacy.k)
-    return not told, told or [f"no identifier of {identifiers_of(run):,} stands in any of {columns} columns"]
+    return not told, told or [f"no identifier of {identifiers_of(run):,} stands in any of {number} columns"]
 
 
 def leaks_of_words(run: Run, words: dict[str, str]) -> list[str]:
