@@ -46,7 +46,7 @@ class Spool:
             for number in range(1 << _BITS):
                 part = self._folder / f"{number:02}"
                 if part.exists():
-                    kept = reduce(np.sort(np.fromfile(part, RECORD), order=["hash", "owner", "kind"]))
+                    kept = reduce(_sorted(np.fromfile(part, RECORD)))
                     kept["hash"].tofile(hashes)
                     kept["kind"].tofile(kinds)
                     rows += len(kept)
@@ -65,3 +65,14 @@ class Spool:
                 with (self._folder / f"{number:02}").open("ab") as file:
                     records[order[edges[number] : edges[number + 1]]].tofile(file)
         self._waiting, self._rows = [], 0
+
+
+def _sorted(records: Records) -> Records:
+    """By hash, owner and kind. By the hash first, as the numbers that they are; only those that share one are then looked at as records."""
+    records = records[np.argsort(records["hash"])]
+    same = np.zeros(len(records) + 1, bool)
+    same[1:-1] = records["hash"][1:] == records["hash"][:-1]
+    ties = np.flatnonzero(same[:-1] | same[1:])
+    some = records[ties]
+    records[ties] = some[np.lexsort((some["kind"], some["owner"], some["hash"]))]
+    return records

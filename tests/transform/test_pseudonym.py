@@ -77,7 +77,7 @@ def test_a_key_pickles_and_prints_without_its_bytes(key: Key, monkeypatch: pytes
 @pytest.mark.parametrize(
     "column",
     [
-        pa.array([" %d " % n if n % 7 else None for n in range(5_000)]),
+        pa.array([f" {n} " if n % 7 else None for n in range(5_000)]),
         pa.array([n if n % 7 else None for n in range(-50, 5_000)]),
         pa.array(["é" * (n % 90) for n in range(5_000)]),
         pa.array([str(n) * 3 for n in range(9_000)]).slice(17),
