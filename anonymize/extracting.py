@@ -207,7 +207,7 @@ class Reading:
             yield item.filter(good)
 
     def ready(self, batches: Iterator[pa.RecordBatch], quarantine: Quarantine) -> Iterator[pa.RecordBatch]:
-        """Conforming records with `__key` and `__subject`; persons in the place of keys where systems are linked, and beside them what the source
+        """Conforming records with `__key` and `__subject`; persons in the place of keys where systems are linked, beside them what the source
         said, for the texts may say it too. A key of no person is quarantined."""
         subject, people, linked_columns = self.gate.subject, self.gate.people, linked(self.run.policy, self.table)
         for batch in batches:

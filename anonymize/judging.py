@@ -35,7 +35,7 @@ from anonymize.validate import leak
 from anonymize.validate.columns import search_staged
 from anonymize.validate.counting import Staged, class_sizes
 from anonymize.validate.expectations import Expected, generalized_values, quasi_columns, validate_table
-from anonymize.validate.needles import Needles, build_needles
+from anonymize.validate.needles import Needles
 from anonymize.validate.words import of_policy, search_words
 
 Judged = tuple[bool, list[str]]
@@ -318,11 +318,10 @@ def _compared(run: Run, table: str, name: str, rule: Rule, level: str | dict[str
 
 def leak_gate(run: Run, staged: dict[str, Staged]) -> Judged:
     """Every extracted identifier, searched in every column of everything that is staged, and in the policy's words that leave with it."""
-    identifiers = run.engine.read(run.folder("identifiers"))
-    folder = run.folder("needles")
-    needles = build_needles(identifiers.batches(), run.key, folder)
+    identifiers, folder = sorted(run.folder("identifiers").glob("*.parquet")), run.folder("needles")
     columns = {table: leak.Columns.of(run.policy, table) for table in staged}
-    leaks = search_staged(staged, folder, run.key, columns, k=run.policy.privacy.k, workers=run.policy.engine.local.workers)
+    workers = run.policy.engine.local.workers
+    leaks, needles = search_staged(staged, identifiers, folder, run.key, columns, k=run.policy.privacy.k, workers=workers)
     number = sum(len(one.schema) for one in staged.values())
     told = [str(found) for found in leaks] + search_words(of_policy(run.policy), needles, k=run.policy.privacy.k)
     return not told, told or [f"no identifier of {identifiers_of(run):,} stands in any of {number} columns"]

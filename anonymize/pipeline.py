@@ -13,6 +13,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -415,22 +416,26 @@ def _validate(run: Run) -> Counts:
     facts = {table: count_facts(one) for table, one in staged.items()}
     privacy = run.policy.privacy
     expectations: list[Counts] = []
-    verdicts = judge(
-        {
-            "expectations": lambda: expectations_gate(run, staged, facts, expectations),
-            "k-anonymity": lambda: k_gate(run, staged),
-            "leaks": lambda: leak_gate(run, staged),
-            **({"opt-out": lambda: withheld.gate(run, staged)} if withheld.asked(run) else {}),
-            **({"differences": lambda: differences_gate(run, staged)} if releasing.published_before(run.policy) else {}),
-            **({"events": lambda: events_gate(run, staged)} if privacy.events else {}),
-            **({"sensitive values": lambda: models_gate(run, staged)} if privacy.l or privacy.t or privacy.beta else {}),
-            **({"population": lambda: population_gate(run, staged)} if privacy.population else {}),
-            **({"safe sampling": lambda: sampling_gate(run, staged)} if privacy.sampling else {}),
-        }
-    )
+    # The search is in processes of its own: meanwhile the rest is judged and counted in this one.
+    with ThreadPoolExecutor(1) as beside:
+        leaks = beside.submit(leak_gate, run, staged)
+        told = {"risk": risks(run, staged), "utility": utilities(run, staged)}
+        verdicts = judge(
+            {
+                "expectations": lambda: expectations_gate(run, staged, facts, expectations),
+                "k-anonymity": lambda: k_gate(run, staged),
+                "leaks": leaks.result,
+                **({"opt-out": lambda: withheld.gate(run, staged)} if withheld.asked(run) else {}),
+                **({"differences": lambda: differences_gate(run, staged)} if releasing.published_before(run.policy) else {}),
+                **({"events": lambda: events_gate(run, staged)} if privacy.events else {}),
+                **({"sensitive values": lambda: models_gate(run, staged)} if privacy.l or privacy.t or privacy.beta else {}),
+                **({"population": lambda: population_gate(run, staged)} if privacy.population else {}),
+                **({"safe sampling": lambda: sampling_gate(run, staged)} if privacy.sampling else {}),
+            }
+        )
     passed = sum(verdict.passed for verdict in verdicts)
     counts = {"gates": [verdict.asdict() for verdict in verdicts], "passed": passed, "facts": facts}
-    counts |= {"risk": risks(run, staged), "utility": utilities(run, staged), "expectations": expectations}
+    counts |= {**told, "expectations": expectations}
     # What failed is on record, but not done: the next try is judged anew.
     run.record.put("judged", counts)
     if passed < len(verdicts):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from anonymize.policy.model import Kind
-from anonymize.validate.extract import CASED, ID, KINDS, SURE, member
+from anonymize.validate.extract import CASED, ID, KINDS, SURE
 from anonymize.validate.hashing import U64
 from anonymize.validate.needles import Needles
 from anonymize.validate.reading import DAY, NUMBER, SHORT, WORD, Occurrences, Reader
@@ -144,7 +144,7 @@ class ColumnSearch:
     def _judge(self, found: Occurrences, owner: U64, offset: int, met: dict[tuple[int, bool], list[Ints]]) -> None:
         mine = owner[found.row]
         bound = self.needles.hasher.pairs(mine, found.hash)
-        place = np.where(mine != 0, member(self.needles.own.hash, bound), -1)
+        place = np.where(mine != 0, self.needles.own.find(bound), -1)
         own = place >= 0
         kind = self.needles.own.kind[np.maximum(place, 0)] if len(self.needles.own.hash) else np.zeros(len(place), np.uint8)
         if found.stream == WORD and not self.text:
@@ -176,7 +176,7 @@ class ColumnSearch:
     def _anybody(self, found: Occurrences, own: Bools, offset: int, met: dict[tuple[int, bool], list[Ints]]) -> None:
         """Identifiers of others."""
         at = np.flatnonzero(found.anybody & ~own)
-        place = member(self.needles.distinct.hash, found.hash[at])
+        place = self.needles.distinct.find(found.hash[at])
         kind = self.needles.distinct.kind[np.maximum(place, 0)] & PLAIN if len(self.needles.distinct.hash) else place.astype(np.uint8)
         if found.stream != NUMBER:
             _collect(met, found.row[at], kind, place >= 0, False)

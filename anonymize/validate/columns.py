@@ -22,7 +22,7 @@ from anonymize.validate.counting import Staged
 from anonymize.validate.extract import owner_hashes
 from anonymize.validate.features import hasher_of
 from anonymize.validate.leak import Columns, Leak
-from anonymize.validate.needles import Needles
+from anonymize.validate.needles import Gathered, Needles, finish, gather, prepare
 
 ROWS = 65_536
 CELLS = 2_000_000
@@ -55,48 +55,72 @@ class Search:
 
 
 def search_staged(
-    staged: Mapping[str, Staged], folder: Path, key: Key, columns: Mapping[str, Columns], *, k: int, workers: int = 0
-) -> list[Leak]:
-    """Every leak in some staged tables, in their order. folder: of the needles, as `build_needles` wrote them; columns: by table; workers:
-    processes (0: one a core). Raises StepFailed, without any value."""
-    searches, cells = [], 0
+    staged: Mapping[str, Staged],
+    identifiers: Sequence[Path],
+    folder: Path,
+    key: Key,
+    columns: Mapping[str, Columns],
+    *,
+    k: int,
+    workers: int = 0,
+) -> tuple[list[Leak], Needles]:
+    """Every leak in some staged tables, in their order, and what was searched for.
+
+    identifiers: Parquet files of what `collect` gathered; folder: where the needles go, of the private workspace; columns: by table;
+    workers: processes (0: one a core). Raises StepFailed, without any value.
+    """
+    rows = {table: sum(pq.read_metadata(file).num_rows for file in one.files(one.subjects)) for table, one in staged.items()}
+    cells = sum(rows[table] * len(one.schema) for table, one in staged.items())
+    workers = workers or os.cpu_count() or 1
+    prepare(folder)
+    if workers == 1 or cells < CELLS:
+        needles = finish([gather(_batches(identifiers), key, folder, 0)], key, folder)
+        return [leak for search in _searches(staged, folder, key, columns, k) for leak in search(needles)], needles
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=start, initargs=(keys.provided(),)) as pool:
+        parts = [pool.submit(_gather, tuple(identifiers), part, workers, folder, key) for part in range(workers)]
+        searches = _searches(staged, folder, key, columns, k)
+        needles = finish([part.result() for part in parts], key, folder)
+        return [leak for found in pool.map(_search, searches, [folder] * len(searches), [key] * len(searches)) for leak in found], needles
+
+
+def _searches(staged: Mapping[str, Staged], folder: Path, key: Key, columns: Mapping[str, Columns], k: int) -> list[Search]:
+    found = []
     for table, one in staged.items():
         owners = folder / f"{table}.owners"
-        rows = _write_owners(one.files(one.subjects), owners, key)
-        files = tuple(one.files(one.data))
-        searches += [Search(table, name, files, owners, columns[table], k) for name in one.schema.names]
-        cells += rows * len(one.schema)
-    workers = workers or os.cpu_count() or 1
-    if workers == 1 or cells < CELLS:
-        needles = Needles.open(folder, key)
-        return [leak for search in searches for leak in search(needles)]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_start, initargs=(keys.provided(), folder, key.reference, key.project)
-    ) as pool:
-        return [leak for found in pool.map(_run, searches) for leak in found]
+        _write_owners(one.files(one.subjects), owners, key)
+        found += [Search(table, name, tuple(one.files(one.data)), owners, columns[table], k) for name in one.schema.names]
+    return found
 
 
-_opened: list[Needles] = []
-"""A worker process's needles."""
+# ------------------------------------------------------------------------------------------------------------ in a worker process
 
 
-def _start(secrets: dict[str, bytes], folder: Path, reference: str, project: str) -> None:
-    start(secrets)
-    _opened[:] = [Needles.open(folder, Key(reference, project))]
+def _gather(files: Sequence[Path], part: int, parts: int, folder: Path, key: Key) -> Gathered:
+    """Every so many-th row group of the files."""
+    groups = [(file, number) for file in files for number in range(pq.read_metadata(file).num_row_groups)]
+    mine = (pq.ParquetFile(file).iter_batches(ROWS, row_groups=[number]) for file, number in groups[part::parts])
+    return gather((batch for batches in mine for batch in batches), key, folder, part)
 
 
-def _run(search: Search) -> list[Leak]:
-    return search(_opened[0])
+_opened: dict[Path, Needles] = {}
 
 
-def _write_owners(files: Sequence[Path], path: Path, key: Key) -> int:
-    hasher, rows = hasher_of(key), 0
+def _search(search: Search, folder: Path, key: Key) -> list[Leak]:
+    """A worker process is of one run, and opens its needles once."""
+    if folder not in _opened:
+        _opened[folder] = Needles.open(folder, key)
+    return search(_opened[folder])
+
+
+# --------------------------------------------------------------------------------------------------------------------- small parts
+
+
+def _write_owners(files: Sequence[Path], path: Path, key: Key) -> None:
+    hasher = hasher_of(key)
     with path.open("wb") as out:
         for batch in _batches(files):
             owner_hashes(batch.column(0), hasher).tofile(out)
-            rows += batch.num_rows
-    return rows
 
 
 def _batches(files: Sequence[Path], columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:

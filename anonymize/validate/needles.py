@@ -7,8 +7,9 @@ and more, e-mail addresses, street addresses, mixed codes. What is not searched 
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,16 +18,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from anonymize.keys import Key
-from anonymize.validate.extract import KINDS, Extracted, extract
+from anonymize.validate.extract import KINDS, Extracted, extract, member
 from anonymize.validate.features import hasher_of
 from anonymize.validate.hashing import U64, Hasher
-from anonymize.validate.spool import Records, Spool
+from anonymize.validate.spool import Records, Spool, merge
 
 SHARED = 10
 """A value that this many subjects or more have is nobody's own: it is not searched for in others' rows."""
-BATCH_SUBJECTS = 2_000
+PIECE = 50_000
+"""Identifiers that are read at a time."""
+_NAMES = ("own", "any", "distinct")
+LARGE = 1 << 16
+"""Hashes from which on they are looked up by compiled code."""
 COUNTS = "needles.json"
 _SIEVE_BITS = (16, 27)
 
@@ -42,6 +48,21 @@ class Sorted:
     def open(cls, path: Path) -> Sorted:
         """What `Spool.finish` wrote."""
         return cls(_mapped(path.with_suffix(".hash"), np.uint64), _mapped(path.with_suffix(".kind"), np.uint8))
+
+    def find(self, hashes: U64) -> npt.NDArray[np.int64]:
+        """int64, length n: where each hash stands; -1 where it does not."""
+        if len(self.hash) < LARGE:
+            return member(self.hash, hashes)
+        from anonymize.validate.lookup import find
+
+        return find(self.hash, self._starts, hashes)
+
+    @cached_property
+    def _starts(self) -> npt.NDArray[np.int64]:
+        """Where the hashes of each first bits begin: hashes are even, so that a few stand between one start and the next."""
+        bits = max(len(self.hash).bit_length() - 3, 1)
+        edges = np.arange(1 << bits, dtype=np.uint64) << np.uint64(64 - bits)
+        return np.append(np.searchsorted(self.hash, edges), len(self.hash)).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -98,49 +119,87 @@ def build_needles(identifiers: Iterator[pa.RecordBatch], key: Key, path: Path) -
     identifiers: batches with `__subject` (string) and `identifiers` or `__identifiers`: list<struct<kind, value, column>>.
     Called again it writes the same files.
     """
+    prepare(path)
+    return finish([gather(identifiers, key, path, 0)], key, path)
+
+
+def prepare(path: Path) -> None:
+    """A folder for needles, which holds none."""
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     (path / COUNTS).unlink(missing_ok=True)
-    spools = {name: Spool(path / f"{name}.parts") for name in ("own", "any", "distinct")}
-    hasher, counted = hasher_of(key), _Counted()
+    for parts in path.glob("*.parts"):
+        shutil.rmtree(parts)
+
+
+def gather(identifiers: Iterator[pa.RecordBatch], key: Key, path: Path, part: int) -> Gathered:
+    """The needles of some subjects, into files of their own: several processes may work on parts of them. As `build_needles`."""
+    spools = {name: Spool(path / f"{name}.{part}.parts") for name in _NAMES}
+    hasher, counted = hasher_of(key), Gathered(part)
     for batch in identifiers:
-        for low in range(0, batch.num_rows, BATCH_SUBJECTS):
-            part = batch.slice(low, BATCH_SUBJECTS)
-            found = extract(part, hasher)
+        for some in _pieces(batch):
+            found = extract(some, hasher)
             _spool(found, hasher, spools)
-            counted.add(found, part.num_rows)
-    rows = {name: spool.finish(path / name, _of_few if name == "distinct" else _once) for name, spool in spools.items()}
-    counts = {**counted.said(), "needles": {name: rows[name] for name in ("own", "distinct")}}
+            counted.add(found, some.num_rows)
+    for spool in spools.values():
+        spool.flush()
+    return counted
+
+
+def finish(parts: Sequence[Gathered], key: Key, path: Path) -> Needles:
+    """The needles of all subjects, from what was gathered of parts of them."""
+    rows = {}
+    for name in _NAMES:
+        folders = [path / f"{name}.{part.part}.parts" for part in parts]
+        rows[name] = merge(folders, path / name, _of_few if name == "distinct" else _once)
+    counts = {**said(parts), "needles": {name: rows[name] for name in ("own", "distinct")}}
     (path / COUNTS).write_text(json.dumps(counts, sort_keys=True))
     return Needles.open(path, key)
 
 
-class _Counted:
-    """What was searched for and what was not, and how many numbers there are of each length."""
+def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Subjects with some ten thousand identifiers together; one who has more is a piece by herself."""
+    lists = batch["identifiers"] if "identifiers" in batch.schema.names else batch["__identifiers"]
+    ends = np.cumsum(pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False))
+    low = 0
+    while low < batch.num_rows:
+        before = ends[low - 1] if low else 0
+        high = max(int(np.searchsorted(ends, before + PIECE, side="right")), low + 1)
+        yield batch.slice(low, high - low)
+        low = high
 
-    def __init__(self) -> None:
-        self._subjects = 0
-        self._values, self._unsearched = Counter[str](), Counter[str]()
-        self._digits, self._id_digits = np.zeros(20, np.int64), np.zeros(20, np.int64)
+
+@dataclass
+class Gathered:
+    """What was searched for and what was not of some subjects, and how many numbers there are of each length."""
+
+    part: int
+    subjects: int = 0
+    values: Counter[str] = field(default_factory=Counter)
+    unsearched: Counter[str] = field(default_factory=Counter)
+    digits: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(20, np.int64))
+    id_digits: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(20, np.int64))
 
     def add(self, found: Extracted, subjects: int) -> None:
         """Count a batch of subjects."""
-        self._subjects += subjects
-        self._digits += found.digits
-        self._id_digits += found.id_digits
+        self.subjects += subjects
+        self.digits += found.digits
+        self.id_digits += found.id_digits
         for number, kind in enumerate(KINDS):
             mine = found.value_kind == number
-            self._values[kind] += int(mine.sum())
-            self._unsearched[kind] += int((mine & ~found.searched).sum())
+            self.values[kind] += int(mine.sum())
+            self.unsearched[kind] += int((mine & ~found.searched).sum())
 
-    def said(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        return {
-            "subjects": self._subjects,
-            "values": {kind: number for kind, number in self._values.items() if number},
-            "unsearched": {kind: number for kind, number in self._unsearched.items() if number},
-            "digits": self._digits.tolist(),
-            "id_digits": self._id_digits.tolist(),
-        }
+
+def said(parts: Sequence[Gathered]) -> dict[str, Any]:
+    """The counts of all parts, as JSON holds them."""
+    values, unsearched = (sum((getattr(part, name) for part in parts), Counter[str]()) for name in ("values", "unsearched"))
+    return {
+        "subjects": sum(part.subjects for part in parts),
+        "values": dict(values),
+        "unsearched": dict(unsearched),
+        "digits": sum((part.digits for part in parts), np.zeros(20, np.int64)).tolist(),
+        "id_digits": sum((part.id_digits for part in parts), np.zeros(20, np.int64)).tolist(),
+    }
 
 
 def _spool(found: Extracted, hasher: Hasher, spools: dict[str, Spool]) -> None:

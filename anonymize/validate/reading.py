@@ -35,15 +35,22 @@ class Occurrences:
     anybody: Bools
     digits: Ints
 
-    def expanded(self, codes: Ints) -> Occurrences:
-        """From distinct cells to the rows that hold them. codes: of each row its cell; -1 for none."""
-        order = np.argsort(codes, kind="stable")
-        edges = np.searchsorted(codes[order], np.arange(int(codes.max(initial=-1)) + 2))
-        times = (edges[1:] - edges[:-1])[self.row]
+    def expanded(self, cells: Cells) -> Occurrences:
+        """From distinct cells to the rows that hold them."""
+        times = cells.times[self.row]
         each = np.repeat(np.arange(len(self.row)), times)
         turn = np.arange(len(each)) - np.repeat(np.cumsum(times) - times, times)
-        row = order[edges[self.row][each] + turn]
+        row = cells.order[cells.edges[self.row][each] + turn]
         return Occurrences(self.stream, row, self.hash[each], self.strong[each], self.anybody[each], self.digits[each])
+
+
+class Cells:
+    """The rows of each distinct cell of a column. codes: int64, of each row its cell; -1 for none."""
+
+    def __init__(self, codes: Ints) -> None:
+        self.order = np.argsort(codes, kind="stable")
+        self.edges = np.searchsorted(codes[self.order], np.arange(int(codes.max(initial=-1)) + 2))
+        self.times = self.edges[1:] - self.edges[:-1]
 
 
 @dataclass(frozen=True)
@@ -107,10 +114,10 @@ class Reader:
         column = _decoded(column) if _is_binary(column.type) else column.cast(pa.large_string())
         for low, piece in slices(column):
             encoded = piece.dictionary_encode()
-            codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+            cells = Cells(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64))
             tokens = Tokens.of(opened(encoded.dictionary), self.hasher)
             for found in self._streams(tokens) if len(tokens) else ():
-                rows = found.expanded(codes)
+                rows = found.expanded(cells)
                 yield Occurrences(rows.stream, rows.row + low, rows.hash, rows.strong, rows.anybody, rows.digits)
 
     def _streams(self, tokens: Tokens) -> Iterator[Occurrences]:

@@ -4,7 +4,7 @@ after the other they are the whole in order."""
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ _FLUSH_ROWS = 1 << 20
 
 
 class Spool:
-    """Collects records (hash, owner, kind) in any order. folder: private, removed by `finish`."""
+    """Collects records (hash, owner, kind) in any order. folder: private, removed by `merge`."""
 
     def __init__(self, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -33,27 +33,10 @@ class Spool:
         self._waiting.append(records)
         self._rows += len(records)
         if self._rows >= _FLUSH_ROWS:
-            self._flush()
+            self.flush()
 
-    def finish(self, target: Path, reduce: Callable[[Records], Records]) -> int:
-        """Write `target.hash` (uint64) and `target.kind` (uint8), sorted by hash; returns their length.
-
-        reduce: keeps some of a file's records; it gets them sorted by hash, owner and kind, all of one hash at once.
-        """
-        self._flush()
-        rows = 0
-        with target.with_suffix(".hash").open("wb") as hashes, target.with_suffix(".kind").open("wb") as kinds:
-            for number in range(1 << _BITS):
-                part = self._folder / f"{number:02}"
-                if part.exists():
-                    kept = reduce(_sorted(np.fromfile(part, RECORD)))
-                    kept["hash"].tofile(hashes)
-                    kept["kind"].tofile(kinds)
-                    rows += len(kept)
-        shutil.rmtree(self._folder)
-        return rows
-
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what waits."""
         if not self._waiting:
             return
         records = np.concatenate(self._waiting)
@@ -65,6 +48,25 @@ class Spool:
                 with (self._folder / f"{number:02}").open("ab") as file:
                     records[order[edges[number] : edges[number + 1]]].tofile(file)
         self._waiting, self._rows = [], 0
+
+
+def merge(folders: Sequence[Path], target: Path, reduce: Callable[[Records], Records]) -> int:
+    """Write what some spools collected as `target.hash` (uint64) and `target.kind` (uint8), sorted by hash; returns their length.
+
+    reduce: keeps some of a file's records; it gets them sorted by hash, owner and kind, all of one hash at once.
+    """
+    rows = 0
+    with target.with_suffix(".hash").open("wb") as hashes, target.with_suffix(".kind").open("wb") as kinds:
+        for number in range(1 << _BITS):
+            parts = [np.fromfile(folder / f"{number:02}", RECORD) for folder in folders if (folder / f"{number:02}").exists()]
+            if parts:
+                kept = reduce(_sorted(np.concatenate(parts)))
+                kept["hash"].tofile(hashes)
+                kept["kind"].tofile(kinds)
+                rows += len(kept)
+    for folder in folders:
+        shutil.rmtree(folder)
+    return rows
 
 
 def _sorted(records: Records) -> Records:
