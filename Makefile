@@ -9,7 +9,7 @@ export ANONYMIZE_SAMPLE ?= $(abspath $(BUILD)/sample)
 # The sample hospital is made up, so its key is no secret. A real run gives its own: no key, no run.
 SAMPLE_KEY := sample-hospital-only-this-is-no-secret
 
-.PHONY: run test test-roads lint airflow install lock clean bench-text bench-privacy bench-extract
+.PHONY: run test test-roads lint airflow install lock clean bench-text bench-privacy bench-extract bench-scale
 
 run: install  ## the sample hospital, from its records to a published dataset
 	@test -e $(ANONYMIZE_SAMPLE)/ehr.db || $(BIN)/anonymize sample $(ANONYMIZE_SAMPLE)
@@ -40,10 +40,20 @@ bench-privacy: install $(BUILD)/peers/installed
 bench-extract: install
 	$(BIN)/python -m benchmarks.extract
 
+bench-scale: install $(BUILD)/scale-peers/installed
+	$(BIN)/python -m benchmarks.scale
+
 # Other libraries want other versions than ours: an environment of their own. Where they do not install, the benchmark says so and goes on.
 $(BUILD)/peers/installed: benchmarks/privacy/peers.txt | install
 	-@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(BUILD)/peers && \
 		$(BIN)/uv pip install --quiet --python $(BUILD)/peers/bin/python --requirement $< && touch $@
+
+$(BUILD)/scale-peers/installed: benchmarks/scale/peers.txt | install
+	-@grep -v '^#' $< | while read packages; do \
+		name=$${packages%%==*}; \
+		$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(BUILD)/scale-peers/$$name && \
+		$(BIN)/uv pip install --quiet --python $(BUILD)/scale-peers/$$name/bin/python $$packages || echo "$$name does not install here"; \
+	done; touch $@
 
 install: $(VENV)/installed
 

@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -27,6 +28,7 @@ from anonymize.sources.places import PACKED, Entry, Tree, Unreadable, faults
 
 SAMPLE_ROWS = 2_000
 BATCH_ROWS = 10_000
+PARQUET_ROWS = 65_536
 BATCH_BYTES = 16 << 20
 
 
@@ -252,13 +254,13 @@ class FileFolder:
                 yield self._broke(table, part, error.reason)
                 continue
             for batch in self._pages(part, schema, types):
-                numbers = pa.array(range(row, row + batch.num_rows), pa.int64())
+                numbers = pa.array(np.arange(row, row + batch.num_rows, dtype=np.int64))
                 yield from convert(pa.RecordBatch.from_arrays([numbers, *batch.columns], names=[ROW, *types]), types)
                 row += batch.num_rows
 
     def _pages(self, part: Part, schema: pa.Schema, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
         with faults(), closing(open_parquet(self.tree, part)) as stream:
-            yield from parquet_batches(stream, list(types), schema, rows=BATCH_ROWS, size=BATCH_BYTES)
+            yield from parquet_batches(stream, list(types), schema, rows=PARQUET_ROWS, size=BATCH_BYTES)
 
     def _texts(self, table: str, types: Mapping[str, pa.DataType], inferred: set[str]) -> Iterator[pa.RecordBatch | Malformed]:
         pending: list[Values] = []

@@ -1,0 +1,81 @@
+"""A command in a process of its own, and what it and all that it starts take: seconds, seconds of the processor, memory at the most."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+EVERY = 0.25
+
+
+@dataclass(frozen=True)
+class Measured:
+    """seconds: wall; processor: of all processes, in seconds; peak: bytes of memory of all processes together at the most, a page that several
+    share counted once (PSS); said: the last line of its output, where that is JSON."""
+
+    seconds: float
+    processor: float
+    peak: int
+    said: dict[str, Any]
+
+
+def watched(command: Sequence[str], *, timeout: float = 3600, env: dict[str, str] | None = None) -> Measured:
+    """Run a command to its end. Raises RuntimeError, with the end of what it said, where it fails."""
+    start = time.perf_counter()
+    before = os.times()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
+    peak = [0]
+    done = threading.Event()
+    looking = threading.Thread(target=_look, args=(process.pid, peak, done), daemon=True)
+    looking.start()
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise RuntimeError(f"took more than {timeout:,.0f} s") from None
+    finally:
+        done.set()
+        looking.join()
+    seconds, after = time.perf_counter() - start, os.times()
+    if process.returncode:
+        raise RuntimeError(f"ended with {process.returncode}: {(err or out).strip()[-600:]}")
+    processor = after.children_user + after.children_system - before.children_user - before.children_system
+    lines = out.strip().splitlines()
+    said = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
+    return Measured(seconds, processor, peak[0], said)
+
+
+def python(module: str, *arguments: object, **options: Any) -> Measured:
+    """A module of ours, watched."""
+    return watched([sys.executable, "-m", module, *map(str, arguments)], **options)
+
+
+def _look(pid: int, peak: list[int], done: threading.Event) -> None:
+    while not done.wait(EVERY):
+        total = 0
+        with contextlib.suppress(psutil.Error):
+            first = psutil.Process(pid)
+            for process in [first, *first.children(recursive=True)]:
+                total += _pss(process.pid)
+        peak[0] = max(peak[0], total)
+
+
+def _pss(pid: int) -> int:
+    """Without what is mapped from files: the page cache gives that back whenever somebody else wants memory."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
