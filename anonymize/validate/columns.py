@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from anonymize import keys
-from anonymize.engine.local import _start as start
+from anonymize.engine.worker import start
 from anonymize.errors import StepFailed, without_values
 from anonymize.keys import Key
 from anonymize.validate.column import ColumnSearch
