@@ -14,7 +14,7 @@ from tests.airflow.conftest import AIRFLOW_KEY, Airflow
 from tests.airflow.ward import PLANTED
 from tests.conftest import KEY
 
-pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(1800)]
 
 
 def test_each_policy_is_a_dag_and_a_wrong_one_is_shown_with_its_line(airflow: Airflow) -> None:
