@@ -9,7 +9,6 @@ from anonymize.evidence import determining, render
 from anonymize.evidence.comparing import Comparison, compare
 from anonymize.evidence.gathering import gather, gather_before, signatures
 from anonymize.evidence.model import Evidence, Signature
-from anonymize.evidence.paper import pdf
 from anonymize.run import Run
 
 HTML, PDF, EXPECTATIONS = "report.html", "report.pdf", "expectations.html"
@@ -21,6 +20,13 @@ __all__ = ["EXPECTATIONS", "HTML", "PDF", "documents", "expectations", "html", "
 def html(evidence: Evidence, comparison: Comparison, signed: Sequence[Signature] = ()) -> str:
     """The report as one self-contained HTML file: no script, nothing from a network."""
     return render.templates().get_template("report.html.j2").render(_context(evidence, signed), body=render.body(evidence, comparison))
+
+
+def pdf(evidence: Evidence, comparison: Comparison, signed: Sequence[Signature] = ()) -> bytes:
+    """The report on paper; the same bytes for the same input."""
+    from anonymize.evidence import paper  # what writes a PDF takes seconds to import, and few steps do
+
+    return paper.pdf(evidence, comparison, signed)
 
 
 def expectations(evidence: Evidence) -> str:

@@ -21,7 +21,6 @@ from anonymize.errors import AnonymizeError, SourceError
 from anonymize.lasting import cursors, kept, mending
 from anonymize.policy.lasting import Deletes
 from anonymize.sources.base import ROW, BrokenFile, Malformed
-from anonymize.sources.fhir.server import FhirServer
 from anonymize.sources.parts import Part, of_fields, read_part
 from anonymize.sources.quarantine import Quarantine
 
@@ -126,6 +125,8 @@ class _Merge:
 
     def _changed(self, malformed: Quarantine) -> Table:
         """What a server's export has of the table: every row of each resource that changed. The server's clock is the cursor."""
+        from anonymize.sources.fhir.server import FhirServer  # it brings an HTTP client
+
         source = self.reading.source
         if not isinstance(source, FhirServer):
             raise SourceError(f"table '{self.table}': 'kind: since' is for a FHIR server ('url'); its source does not say what changed")
