@@ -16,18 +16,14 @@ RENEWED = 0.2
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a step is with a table. rows: done; of: all of them, None where nobody knows; seconds: since it began."""
+    """How far a step is with a table. rows: done; of: all of them, None where nobody knows; rate: rows a second since the first came, for what
+    came before them is the start of processes and models."""
 
     step: str
     table: str
     rows: int
     of: int | None
-    seconds: float
-
-    @property
-    def rate(self) -> float:
-        """Rows a second so far."""
-        return self.rows / self.seconds if self.seconds > 0 else 0.0
+    rate: float
 
     @property
     def left(self) -> float | None:
@@ -75,10 +71,11 @@ class Lines:
             self._say(str(progress))
 
     def due(self, progress: Progress) -> bool:
-        """Whether it is time to tell of a table again: a few seconds after the last time, and not at its end, of which a line is said."""
+        """Whether it is time to tell of a table: a few seconds after its first rows or the last time, and not at its end, of which a line is
+        said."""
         now = time.monotonic()
-        last = self._told.setdefault((progress.step, progress.table), now - progress.seconds)
-        if now - last <= SECONDS or progress.rows == progress.of:
+        last = self._told.setdefault((progress.step, progress.table), now)
+        if now - last < SECONDS or progress.rows == progress.of:
             return False
         self._told[progress.step, progress.table] = now
         return True

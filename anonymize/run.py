@@ -178,12 +178,16 @@ class Run:
     def watched(self, table: Table, step: str, rows: int | None = None) -> Table:
         """The table; while it is read, the run's watcher is told how far it is. rows: all of them, where that is known."""
 
-        done, start = 0, time.monotonic()
+        done = first = 0
+        began = 0.0
 
         def see(more: int) -> None:
-            nonlocal done
+            nonlocal done, first, began
+            now = time.monotonic()
+            if not done:
+                first, began = more, now
             done += more
-            self.watcher.progress(Progress(step, table.name, done, rows, time.monotonic() - start))
+            self.watcher.progress(Progress(step, table.name, done, rows, (done - first) / (now - began) if now > began else 0.0))
 
         return table.watched(see)
 

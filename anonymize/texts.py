@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
@@ -33,6 +33,7 @@ class FindPhi:
     """A batch of lines -> the lines of findings."""
 
     text: Text
+    has_text: ClassVar[bool] = True
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Column `line`, string: JSON. Offsets are code points of the text as it is given, also where it is HTML or RTF."""
@@ -61,6 +62,7 @@ class Scrub:
     text: Text
     key: Key | None = None
     subject: str | None = None
+    has_text: ClassVar[bool] = True
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Column `line`, string: JSON of `id`, `text`, and `found`: the number of findings a kind."""

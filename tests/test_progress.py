@@ -15,8 +15,8 @@ from tests.road import hospital
 
 
 def test_rate_and_time_left() -> None:
-    assert str(Progress("deidentify", "note", 3_000, 12_000, 2.0)) == "deidentify note: 3,000 of 12,000 rows, 1,500 rows/s, about 6 s left"
-    assert str(Progress("extract", "note", 3_000, None, 2.0)) == "extract note: 3,000 rows, 1,500 rows/s"
+    assert str(Progress("deidentify", "note", 3_000, 12_000, 1_500.0)) == "deidentify note: 3,000 of 12,000 rows, 1,500 rows/s, about 6 s left"
+    assert str(Progress("extract", "note", 3_000, None, 1_500.0)) == "extract note: 3,000 rows, 1,500 rows/s"
     assert str(Progress("extract", "note", 1, 36_000, 1.0)).endswith("about 9 h 59 min left")
 
 
@@ -26,8 +26,8 @@ def test_a_log_has_one_line_every_few_seconds_of_each_table(monkeypatch: pytest.
     lines = Lines(said.append)
     for second in range(1, 20):
         now[0] += 1
-        lines.progress(Progress("deidentify", "note", second * 10, 190, float(second)))
-        lines.progress(Progress("extract", "stay", second, None, 0.0))
+        lines.progress(Progress("deidentify", "note", second * 10, 190, 10.0))
+        lines.progress(Progress("extract", "stay", second, None, 1.0))
     assert [line.split(":")[0] for line in said].count("deidentify note") == 3
     assert [line.split(":")[0] for line in said].count("extract stay") == 3
     assert not any("190 of 190" in line for line in said)  # of its end the step says a line of its own
@@ -39,8 +39,8 @@ def test_a_terminal_has_one_line_that_renews_itself(monkeypatch: pytest.MonkeyPa
     watcher = OnTerminal(said.append, terminal)
     for second in range(1, 4):
         now[0] += 1
-        watcher.progress(Progress("deidentify", "note", second * 10, 40, float(second)))
-        watcher.progress(Progress("deidentify", "note", second * 10 + 1, 40, float(second)))  # too soon
+        watcher.progress(Progress("deidentify", "note", second * 10, 40, 10.0))
+        watcher.progress(Progress("deidentify", "note", second * 10 + 1, 40, 10.0))  # too soon
     watcher.line("deidentify note: rows 40")
     watcher.rest()
     drawn = terminal.getvalue().split("\r\x1b[K")

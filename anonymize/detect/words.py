@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import bz2
 import importlib.util
+import json
 import pickle
 import tomllib
 from functools import cache
@@ -25,8 +26,13 @@ def _package(name: str) -> Path:
 
 @cache
 def _philter() -> dict[str, frozenset[str]]:
-    with (_package("philter_lite") / "filters" / "set.toml").open("rb") as file:
-        data = tomllib.load(file)
+    text = (_package("philter_lite") / "filters" / "set.toml").read_text(encoding="utf-8")
+    try:
+        # A list a line, written as JSON writes it but for its last comma: read as TOML it takes a second, in every process.
+        parted = (line.partition("=") for line in text.splitlines())
+        data = {name.strip(): json.loads(words.strip().removesuffix(",]") + "]") for name, _, words in parted}
+    except ValueError:
+        data = tomllib.loads(text)
     return {name: frozenset(word for word in words if word) for name, words in _lists(data).items()}
 
 
@@ -57,8 +63,8 @@ def _own(name: str) -> frozenset[str]:
 def _drugs() -> frozenset[str]:
     """Words of drugs' names, generic and brand, that are nobody's name."""
     # The list comes as a pickle: it is trusted as far as the package's own code would be, and no other file is read so.
-    with bz2.open(_package("drug_named_entity_recognition") / "drug_ner_dictionary.pkl.bz2") as file:
-        names = pickle.load(file)["drug_variant_to_canonical"]  # noqa: S301
+    packed = (_package("drug_named_entity_recognition") / "drug_ner_dictionary.pkl.bz2").read_bytes()
+    names = pickle.loads(bz2.decompress(packed))["drug_variant_to_canonical"]  # noqa: S301
     words = {word for name in names for word in _WORD.findall(name.lower()) if len(word) > 3}
     return frozenset(words) - first_names() - last_names()
 

@@ -61,7 +61,7 @@ def test_what_is_under_way_is_told_at_the_pace_of_the_log(backend: Backend, monk
     watcher = metrics.Metrics("small", said.append)
     for second in range(1, 8):
         now[0] += 1
-        watcher.progress(Progress("deidentify", "note", second * 10, 1_000, float(second)))
+        watcher.progress(Progress("deidentify", "note", second * 10, 1_000, 10.0))
     assert len(said) == 1
     assert backend.sent["anonymize.small.deidentify.note.rows"][0] == 60
     assert backend.sent["anonymize.small.deidentify.note.rows_per_second"][0] == pytest.approx(10)
