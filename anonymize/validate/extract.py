@@ -225,10 +225,19 @@ def _numbers(values: Values, found: Extracted) -> Ints:
     phone = row[np.isin(values.kind[row], [_NUMBER[Kind.PHONE], _NUMBER[Kind.FAX]]) & (whole.digits[row] >= 10)]
     _add_numbers(values, found, phone, whole.value[phone] % np.uint64(10**10), np.full(len(phone), 10))
     _add_numbers(values, found, phone, whole.value[phone] % np.uint64(10**7), np.full(len(phone), 7), local=True)
-    alone = np.flatnonzero(t.digit & numeric[t.row] & (t.parts <= 3) & (t.length >= SHORTEST_NUMBER) & (t.length <= 19))
+    groups = t.digit & numeric[t.row] & (t.parts <= 3) & (t.length >= SHORTEST_NUMBER) & (t.length <= 19)
+    alone = np.flatnonzero(groups & ~(values.of(Kind.ID) & _is_a_day(t) & (whole.length[t.row] > t.length)))
     digits = np.ceil(np.log10(t.value[alone].astype(np.float64) + 1)).astype(np.int64)
     _add_numbers(values, found, t.row[alone], t.value[alone], digits)
     return np.union1d(row[whole.digits[row] >= SHORTEST_NUMBER], t.row[alone[digits >= SHORTEST_NUMBER]])
+
+
+def _is_a_day(t: Tokens) -> Bools:
+    """Whether digits read as a day, `20210323`: of a record's id (`LAB20210323_1176586`) it says when, and of whom the others do. A day that was
+    shifted falls on it by chance."""
+    year, month, day = t.value // np.uint64(10_000), t.value // np.uint64(100) % np.uint64(100), t.value % np.uint64(100)
+    calendar = (year >= 1900) & (year < 2100) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
+    return np.asarray((t.length == 8) & calendar)
 
 
 def _add_numbers(values: Values, found: Extracted, row: Ints, value: U64, digits: Ints, *, local: bool = False) -> None:

@@ -261,6 +261,14 @@ def test_of_many_ids_of_records_one_in_a_column_of_codes_is_chance_but_a_column_
     assert find([f"measurement {own[3]} of today"], ["p4"], text=True) == []
 
 
+def test_the_day_within_the_id_of_a_record_is_no_hit_and_its_number_is_one(finder: Make) -> None:
+    find = finder({"s1": [("id", "LAB20210323_1176586", "message"), ("id", "REQ-20190704", "request"), ("mrn", "M20180501-77001", "mrn")]})
+    assert find(["2021-03-23"], "s1", shifted=True) == []
+    assert find(["seen on 2021-03-23"], "s1", text=True) == []
+    for said in ("LAB20210323_1176586", "lab 20210323 1176586", "no 1176586", "request 20190704", "chart 20180501"):
+        assert find([said], "s1", text=True), said
+
+
 def test_days_of_birth_are_found_in_columns_of_dates(finder: Make) -> None:
     born = [dt.date(1950, 1, 1) + dt.timedelta(n * 31) for n in range(40)]
     find = finder({s: [("date", day.isoformat(), "born")] for s, day in zip(SUBJECTS, born, strict=True)})
