@@ -65,7 +65,7 @@ def rows(version: Version, table: str) -> list[dict[str, Any]]:
 
 
 def record(folder: Path, name: str, step: str) -> dict[str, Any]:
-    (file,) = (folder / "workspace" / "records").glob(f"{name}-*/{step}.json")
+    (file,) = (folder / "workspace" / "records").glob(f"{name}-[0-9]*/{step}.json")
     found: dict[str, Any] = json.loads(file.read_text())
     return found
 
