@@ -164,11 +164,11 @@ def test_a_tally_too_large_is_said_before_it_is_gathered(name: str, request: pyt
 
 
 def test_skew_changes_nothing(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One subject with most of the rows, one text of 20 MB, one group with half of the people."""
+    """One subject with most of the rows, one text of 50 MB, one group with half of the people."""
     monkeypatch.setattr(spark_engine, "SORT_BYTES", 8 << 20)
     monkeypatch.setattr(spark_engine, "LEAST_BYTES", 4 << 20)
     who = [*["s0"] * 15_000, *(f"s{n}" for n in range(1, 5_001))]
-    texts = ["x" * 20_000_000, *(f"text {n % 900}" for n in range(1, 20_000))]
+    texts = ["x" * 50_000_000, *(f"text {n % 900}" for n in range(1, 20_000))]
     one = pa.record_batch({"n": range(20_000), "who": who, "text": texts})
     notes = engine.write(Table("notes", one.schema, lambda: iter([one])), tmp_path / "notes").table
     small = pa.record_batch({"who": sorted(set(who)), "place": ["half" if n % 2 else f"p{n}" for n in range(5_001)]})
