@@ -103,7 +103,7 @@ class Gate:
         self._rows_out += len(out)
         self._out.update(out.unique().to_pylist())
         self._not_in_cohort += pc.sum(pc.and_(stays, pc.invert(listed))).as_py() or 0
-        return batch.filter(pc.and_(stays, listed))
+        return of_those(batch, pc.and_(stays, listed))
 
     def _stays(self, keys: pa.Array) -> pa.Array:
         """bool: which subjects did not opt out and were not taken back."""
@@ -204,7 +204,7 @@ class Reading:
             for reason, column, fine in _conditions(item, rules, subject, rows):
                 quarantine.add_rows(item, pc.and_(good, pc.invert(fine)), reason, column, keys)
                 good = pc.and_(good, fine)
-            yield item.filter(good)
+            yield of_those(item, good)
 
     def ready(self, batches: Iterator[pa.RecordBatch], quarantine: Quarantine) -> Iterator[pa.RecordBatch]:
         """Conforming records with `__key` and `__subject`; persons in the place of keys where systems are linked, beside them what the source
@@ -254,6 +254,11 @@ def linked(policy: Policy, table: str) -> set[str]:
     same = {c for c, rule in rules.items() if rule.method is Method.PSEUDONYM and rule.namespace == SUBJECT}
     subject = policy.subject_column(table)
     return same | ({subject} if subject is not None else set())
+
+
+def of_those(batch: pa.RecordBatch, which: pa.Array) -> pa.RecordBatch:
+    """The records of a batch that `which` (bool) marks; the batch itself, and no copy, where that is all of them."""
+    return batch if pc.all(which, min_count=0).as_py() else batch.filter(which)
 
 
 def _persons(people: linkage.People, source: str, column: pa.Array) -> pa.Array:

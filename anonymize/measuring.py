@@ -37,7 +37,8 @@ def measure(
     from anonymize.privacy.risk import Sizes, risk
 
     duck = _open(files, subjects, delimiter)
-    histogram = _histogram(duck, columns)
+    _people(duck, columns)
+    histogram = _histogram(duck, range(len(columns)))
     sizes = Sizes.of(histogram)
     figures = risk(sizes, threshold=threshold, population=population).asdict()
     shares, low = {}, 0
@@ -46,8 +47,8 @@ def measure(
         shares[words] = round(float((sizes.size * sizes.count)[part].sum()) / max(sizes.subjects, 1), 6)
         low = high
     drivers = {}
-    for column in columns:
-        rest = Sizes.of(_histogram(duck, [name for name in columns if name != column]))
+    for place, column in enumerate(columns):
+        rest = Sizes.of(_histogram(duck, [n for n in range(len(columns)) if n != place]))
         drivers[column] = round(rest.classes / max(rest.subjects, 1), 6)
     seen = {column: attacks(*_profiles(duck, columns, column)).asdict() for column in sensitive}
     told = {column: one["told"] for column, one in seen.items()}
@@ -74,11 +75,20 @@ def _open(files: Sequence[Path], subjects: Sequence[Path] | str | None, delimite
     return duck
 
 
-def _histogram(duck: Any, columns: Sequence[str]) -> dict[int, int]:
-    """Size -> classes. Rows of no subject count each alone."""
-    keys = ", ".join(_quoted(name) for name in columns) or "'all'"
-    size = "count(DISTINCT __subject) + count(*) FILTER (__subject IS NULL)"
-    query = f"SELECT size, count(*) FROM (SELECT {size} AS size FROM t GROUP BY {keys}) GROUP BY size"  # noqa: S608
+def _people(duck: Any, columns: Sequence[str]) -> None:
+    """A table `people`: each subject once with each class of all columns (`k0`, `k1` …) that she is in; whoever has no subject stands alone."""
+    cells = "".join(f"{_quoted(name)} AS k{n}, " for n, name in enumerate(columns))
+    known = f"SELECT DISTINCT {cells}__subject AS who FROM t WHERE __subject IS NOT NULL"  # noqa: S608
+    alone = f"SELECT {cells}NULL AS who FROM t WHERE __subject IS NULL"  # noqa: S608
+    duck.execute(f"CREATE TEMP TABLE people AS {known} UNION ALL {alone}")
+
+
+def _histogram(duck: Any, places: Sequence[int]) -> dict[int, int]:
+    """Size -> classes, of the columns at some places. Rows of no subject count each alone."""
+    keys = ", ".join(f"k{n}" for n in places) or "'all'"
+    once = duck.execute("SELECT count(DISTINCT who) = count(who) FROM people").fetchone()[0]
+    size = "count(*)" if once else "count(DISTINCT who) + count(*) FILTER (who IS NULL)"
+    query = f"SELECT size, count(*) FROM (SELECT {size} AS size FROM people GROUP BY {keys}) GROUP BY size"  # noqa: S608
     return dict(duck.execute(query).fetchall())
 
 
