@@ -74,7 +74,7 @@ class LocalEngine:
     def map(self, table: Table, fn: Mapper, schema: pa.Schema, *, whole: str | None = None) -> Table:
         def batches() -> Iterator[pa.RecordBatch]:
             died = self._died(table.name)
-            threads = self.workers if getattr(fn, "has_text", None) is False else 1
+            threads = self.workers if getattr(getattr(fn, "__self__", fn), "has_text", None) is False else 1
             if not died and (self.workers == 1 or threads > 1):
                 # Nothing is sent, so larger batches cost less, as long as they are bounded.
                 large = balanced(table.batches(), LARGE) if whole is None else whole_groups(table.batches(), whole)

@@ -25,13 +25,3 @@ def in_threads(work: Callable[[T], R], items: Iterator[T], threads: int) -> Iter
         finally:
             for future in under_way:
                 future.cancel()
-
-
-def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items, the next of which is made while the last is worked on."""
-    end = object()
-    with ThreadPoolExecutor(1) as pool:
-        coming: Future[object] = pool.submit(next, items, end)
-        while (item := coming.result()) is not end:
-            coming = pool.submit(next, items, end)
-            yield item  # type: ignore[misc]

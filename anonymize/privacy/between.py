@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,7 @@ class PartsSolution:
     """A solution a part. column, level: what parts the table; parts: by the column's value at that level (None: null). The other fields as in
     `Solution`; a part that is not here is suppressed."""
 
+    has_text: ClassVar[bool] = False
     hierarchies: Mapping[str, Hierarchy]
     column: str
     level: int

@@ -12,7 +12,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -51,6 +51,7 @@ class About:
 class EventSolution:
     """A level a column, and for each demographic class the events that hold. Fields as in `Solution`; m: the events that are known."""
 
+    has_text: ClassVar[bool] = False
     hierarchies: Mapping[str, Hierarchy]
     levels: Mapping[str, int]
     kept: Tuples = field(repr=False)

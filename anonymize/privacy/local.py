@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +45,7 @@ class LocalSolution:
     budget left to be made as coarse as need be.
     """
 
+    has_text: ClassVar[bool] = False
     hierarchies: Mapping[str, Hierarchy]
     tuples: Tuples = field(repr=False)
     published: Mapping[str, pa.DictionaryArray] = field(repr=False)

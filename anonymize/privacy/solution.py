@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,7 @@ class Solution:
     least loss may be under this one, where the budget ended the search.
     """
 
+    has_text: ClassVar[bool] = False
     hierarchies: Mapping[str, Hierarchy]
     levels: Mapping[str, int]
     kept: Tuples = field(repr=False)

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -163,6 +163,7 @@ def _record(identifiers: pa.ListScalar) -> tuple[Record, Own]:
 class Keep:
     """Keep the rows in which a bool column has a value; null is not it."""
 
+    has_text: ClassVar[bool] = False
     column: str
     value: bool
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,7 @@ class FindIdentifiers:
     """Of records, all of a subject's in one batch, a row a subject (`IDENTIFIERS_SCHEMA`). columns: those whose values are looked up in texts,
     each with its kind. A subject who has none has no row."""
 
+    has_text: ClassVar[bool] = False
     columns: tuple[tuple[str, str], ...]
     key: Key
 
@@ -46,6 +48,7 @@ class FindIdentifiers:
 class JoinIdentifiers:
     """Of rows of `IDENTIFIERS_SCHEMA`, of several tables, all of a subject's in one batch: one row a subject."""
 
+    has_text: ClassVar[bool] = False
     key: Key
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
