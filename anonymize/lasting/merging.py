@@ -128,8 +128,6 @@ class _Merge:
         from anonymize.sources.fhir.server import FhirServer  # it brings an HTTP client
 
         source = self.reading.source
-        from anonymize.sources.fhir.server import FhirServer
-
         if not isinstance(source, FhirServer):
             raise SourceError(f"table '{self.table}': 'kind: since' is for a FHIR server ('url'); its source does not say what changed")
         self.part, kind = Part(""), source.mapping[self.reading.place[0]].kind

@@ -16,7 +16,11 @@ STAY = 31
 
 @dataclass(frozen=True)
 class DeadlyDeidentify(Deidentify):
-    """As the real one, but for the stay that no process survives."""
+    """As the real one, but for the stay that no process survives. What reads texts is done by worker processes."""
+
+    @property
+    def has_text(self) -> bool:
+        return True
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         if "ward" in batch.schema.names and STAY in batch[ROW].to_pylist():

@@ -25,7 +25,7 @@ POLICY = hospital.POLICY.replace("workers: 1", "workers: 2")
 @pytest.fixture
 def deadly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "Deidentify", DeadlyDeidentify)
-    monkeypatch.setattr(local, "SMALL", -1)  # worker processes for the smallest table of columns
+    monkeypatch.setattr(local, "SMALL_TEXT", -1)  # worker processes for the smallest table of texts
     monkeypatch.setattr(batches, "BATCH_BYTES", 1_000)  # so that not many processes die until the record is found
 
 
