@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from anonymize.hierarchies.base import Hierarchy
+from anonymize.policy import memory
 from anonymize.privacy import utility as figures
 from anonymize.privacy.risk import Sizes, average_class, discernibility, entropy_left
 from anonymize.privacy.utility import Bar, ColumnUtility, Histogram, PairUtility, Utility
 
-MEMORY = "2GB"
 #: Pairs of columns are looked at in so many columns, quasi-identifiers and sensitive ones first, and in about so many rows.
 PAIRED_COLUMNS, PAIRED_ROWS = 10, 1_000_000
 _BINS = 100
@@ -86,7 +86,7 @@ def compare(sides: Sides, columns: Mapping[str, Column], k: int, *, paired_rows:
 
 def opened(sides: Sides, quasi: Sequence[str]) -> duckdb.DuckDBPyConnection:
     """Views `before` and `after`, each with `__who`, and a table `paired` of the quasi-identifiers: b0, a0, b1 … of each row, and `here`."""
-    duck = duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": str(sides.scratch)})
+    duck = duckdb.connect(config={"memory_limit": memory.counting(), "temp_directory": str(sides.scratch)})
     duck.execute("SET enable_progress_bar = false")
     for name, files in (("b", sides.before), ("d", sides.after), ("r", sides.rows)):
         duck.read_parquet([str(file) for file in files]).create_view(name)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from anonymize.engine.base import Engine, Table
+from anonymize.policy import memory
 from anonymize.policy.model import EngineChoice
 
 __all__ = ["Engine", "Table", "make_engine"]
@@ -19,4 +21,5 @@ def make_engine(choice: EngineChoice, *, scratch: Path) -> Engine:
         return SparkEngine(master=choice.spark.master, conf=conf, scratch=scratch, tally=choice.tally)
     from anonymize.engine.local import LocalEngine
 
+    memory.keep(memory.shares(choice.local.memory, choice.local.workers, cores=os.cpu_count() or 1))
     return LocalEngine(workers=choice.local.workers, memory=choice.local.memory, scratch=scratch, tally=choice.tally)

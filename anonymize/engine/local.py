@@ -27,7 +27,7 @@ from anonymize.engine.batches import BATCH_BYTES, BATCH_ROWS, applied, balanced,
 from anonymize.engine.files import ParquetFolder, parquet_batches, replace_folder
 from anonymize.engine.threads import in_threads
 from anonymize.errors import StepFailed, without_values
-from anonymize.policy.memory import shares
+from anonymize.policy.memory import duckdb_limit, shares
 
 #: A table of no more is mapped without worker processes, if none run yet: to start them takes longer. Bytes; of columns, and of texts.
 SMALL, SMALL_TEXT = 8 << 20, BATCH_BYTES
@@ -66,7 +66,7 @@ class LocalEngine:
 
     def __init__(self, *, workers: int = 0, memory: str = "4GB", scratch: Path, tally: int = TALLY_LIMIT) -> None:
         share = shares(memory, workers, cores=os.cpu_count() or 1)
-        self.workers, self.memory, self.under_way = share.workers, f"{share.duckdb // 1_000_000}MB", share.under_way
+        self.workers, self.memory, self.under_way = share.workers, duckdb_limit(share.duckdb), share.under_way
         self.scratch, self.tally_limit = scratch, tally
         self._pool: ProcessPoolExecutor | None = None
         self._marks: dict[Path, int] = {}

@@ -13,6 +13,8 @@ WORKER = 500_000_000
 DUCKDB, UNDER_WAY = 300_000_000, 50_000_000
 #: Of what is left, the part that may be under way to and from workers; and so many bytes are enough for any number of them.
 SHARE, MOST_UNDER_WAY = 0.1, 500_000_000
+#: What DuckDB may hold where something is counted beside the engine, by a gate or for a document; less where the engine has less (`keep`).
+COUNTING = 2_000_000_000
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?((?:[KMGT]i?)?B)", re.IGNORECASE)
 _UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 
@@ -54,6 +56,24 @@ def shares(memory: str, workers: int, *, cores: int) -> Shares:
     left = total - PROCESS - workers * WORKER
     under_way = min(max(UNDER_WAY, int(left * SHARE)), MOST_UNDER_WAY)
     return Shares(workers, left - under_way, under_way)
+
+
+def keep(share: Shares) -> None:
+    """From here on what this process counts beside the engine takes no more memory than DuckDB has within it."""
+    _kept["counting"] = min(COUNTING, share.duckdb)
+
+
+def counting() -> str:
+    """DuckDB's `memory_limit` where something is counted beside the engine."""
+    return duckdb_limit(_kept.get("counting", COUNTING))
+
+
+def duckdb_limit(size: int) -> str:
+    """Bytes in DuckDB's words."""
+    return f"{size // 1_000_000}MB"
+
+
+_kept: dict[str, int] = {}
 
 
 def _told(size: int) -> str:

@@ -12,6 +12,7 @@ import duckdb
 import pyarrow.parquet as pq
 
 from anonymize.errors import StoreError, without_values
+from anonymize.policy import memory
 from anonymize.policy.model import Method, Role
 from anonymize.publish.manifest import ColumnFact, TableFact
 from anonymize.publish.parquet import SHIFTED
@@ -123,7 +124,7 @@ def bucket(distinct: int, k: int) -> str:
 
 def _describe(folder: Path, table: TableFact, k: int, subjects: Path | None) -> list[Line]:
     beside = subjects is not None and subjects.is_dir() and any(subjects.glob("*.parquet"))
-    with duckdb.connect(config={"memory_limit": "2GB", "temp_directory": str(folder.parent.parent / "scratch")}) as duck:
+    with duckdb.connect(config={"memory_limit": memory.counting(), "temp_directory": str(folder.parent.parent / "scratch")}) as duck:
         with without_values(f"dictionary {table.name}"):
             _open(duck, folder, subjects if beside else None)
             about_subjects = table.subjects is not None

@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 
 from anonymize.errors import StoreError, without_values
+from anonymize.policy import memory
 from anonymize.policy.model import Policy
 from anonymize.publish import review
 from anonymize.publish.catalogue import rebuild
@@ -65,7 +66,7 @@ def _subjects(folder: Path, table: str) -> int:
     files = [str(path) for path in sorted(folder.glob("*.parquet"))]
     # What does not fit into memory goes to the workspace, and nowhere else.
     scratch = str(folder.parent.parent / "scratch")
-    with duckdb.connect(config={"temp_directory": scratch, "memory_limit": "2GB"}) as duck, without_values(f"subjects {table}"):
+    with duckdb.connect(config={"temp_directory": scratch, "memory_limit": memory.counting()}) as duck, without_values(f"subjects {table}"):
         return int(duck.read_parquet(files).aggregate("count(DISTINCT __subject)").fetchall()[0][0])
 
 

@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from anonymize.errors import StepFailed
-
-MEMORY = "2GB"
+from anonymize.policy import memory
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Staged:
         rows = [sum(pq.read_metadata(file).num_rows for file in self.files(folder)) for folder in (self.data, self.subjects)]
         if rows[0] != rows[1]:
             raise StepFailed(f"{self.table}: {rows[1]:,} subjects stand beside {rows[0]:,} staged rows; stage the table again")
-        duck = duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": str(self.data.parent.parent / "scratch")})
+        duck = duckdb.connect(config={"memory_limit": memory.counting(), "temp_directory": str(self.data.parent.parent / "scratch")})
         duck.execute("SET enable_progress_bar = false")
         duck.read_parquet([str(f) for f in self.files(self.data)]).create_view("data")
         duck.read_parquet([str(f) for f in self.files(self.subjects)]).create_view("whose")
