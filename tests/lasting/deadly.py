@@ -1,4 +1,4 @@
-"""A de-identification that kills its process at one stay. A module of its own, for every new worker process imports it."""
+"""A de-identification that kills its process at one note. A module of its own, for every new worker process imports it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,15 @@ import pyarrow as pa
 
 from anonymize.transform.batch import ROW, Deidentify
 
-STAY = 31
+NOTE = 31
 """The number of the record that kills."""
 
 
 @dataclass(frozen=True)
 class DeadlyDeidentify(Deidentify):
-    """As the real one, but for the stay that no process survives. What reads texts is done by worker processes."""
-
-    @property
-    def has_text(self) -> bool:
-        return True
+    """As the real one, but for the note that no process survives."""
 
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        if "ward" in batch.schema.names and STAY in batch[ROW].to_pylist():
+        if "body" in batch.schema.names and NOTE in batch[ROW].to_pylist():
             os.kill(os.getpid(), signal.SIGKILL)
         return super().__call__(batch)
