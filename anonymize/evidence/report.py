@@ -31,13 +31,6 @@ def expectations(evidence: Evidence) -> str:
     return render.templates().get_template("expectations.html.j2").render(_context(evidence, ()) | render.context(evidence, Comparison()))
 
 
-def pdf(evidence: Evidence, comparison: Comparison, signed: Sequence[Signature] = ()) -> bytes:
-    """The report on paper: see `paper.pdf`, whose library takes seconds to import."""
-    from anonymize.evidence import paper
-
-    return paper.pdf(evidence, comparison, signed)
-
-
 def documents(evidence: Evidence, comparison: Comparison, signed: Sequence[Signature] = ()) -> dict[str, bytes]:
     """All files of a report, by name."""
     return {

@@ -75,5 +75,7 @@ def test_the_budget_is_one_for_both_steps(tmp_path: Path) -> None:
     with Quarantine(tmp_path / "t.deidentify.parquet", "t", step="deidentify") as quarantine:
         quarantine.add(Malformed(7, "worker-died", "", raw=""))
         quarantine.check_budget(98, 0.02, before=1)
-        with pytest.raises(QuarantineBudgetExceeded, match=r"1 of 100 records quarantined \(1 worker-died; first rows 7, and 1 before this step\)"):
+        with pytest.raises(
+            QuarantineBudgetExceeded, match=r"1 of 100 records quarantined \(1 worker-died; first rows 7, and 1 before this step\)"
+        ):
             quarantine.check_budget(98, 0.01, before=1)
