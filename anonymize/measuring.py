@@ -77,19 +77,27 @@ def _open(files: Sequence[Path], subjects: Sequence[Path] | str | None, delimite
 
 def _people(duck: Any, columns: Sequence[str]) -> None:
     """A table `people`: each subject once with each class of all columns (`k0`, `k1` …) that she is in; whoever has no subject stands alone."""
-    cells = "".join(f"{_quoted(name)} AS k{n}, " for n, name in enumerate(columns))
+    cells = _cells(columns)
     known = f"SELECT DISTINCT {cells}__subject AS who FROM t WHERE __subject IS NOT NULL"  # noqa: S608
     alone = f"SELECT {cells}NULL AS who FROM t WHERE __subject IS NULL"  # noqa: S608
     duck.execute(f"CREATE TEMP TABLE people AS {known} UNION ALL {alone}")
 
 
+def _cells(columns: Sequence[str]) -> str:
+    return "".join(f"{_quoted(name)} AS k{n}, " for n, name in enumerate(columns)) or "0 AS k0, "
+
+
 def _histogram(duck: Any, places: Sequence[int]) -> dict[int, int]:
     """Size -> classes, of the columns at some places. Rows of no subject count each alone."""
     keys = ", ".join(f"k{n}" for n in places) or "'all'"
-    once = duck.execute("SELECT count(DISTINCT who) = count(who) FROM people").fetchone()[0]
-    size = "count(*)" if once else "count(DISTINCT who) + count(*) FILTER (who IS NULL)"
-    query = f"SELECT size, count(*) FROM (SELECT {size} AS size FROM people GROUP BY {keys}) GROUP BY size"  # noqa: S608
+    query = f"SELECT size, count(*) FROM (SELECT {_size(duck)} AS size FROM people GROUP BY {keys}) GROUP BY size"  # noqa: S608
     return dict(duck.execute(query).fetchall())
+
+
+def _size(duck: Any) -> str:
+    """How the people of `people` are counted: where nobody is in two classes, rows are people, and are counted in a fraction of the time."""
+    once = duck.execute("SELECT count(DISTINCT who) = count(who) FROM people").fetchone()[0]
+    return "count(*)" if once else "count(DISTINCT who) + count(*) FILTER (who IS NULL)"
 
 
 def _profiles(duck: Any, columns: Sequence[str], sensitive: str) -> tuple[Profiles, float]:
@@ -98,11 +106,14 @@ def _profiles(duck: Any, columns: Sequence[str], sensitive: str) -> tuple[Profil
 
     from anonymize.privacy.attacks import Profiles
 
-    people = "count(DISTINCT __subject) + count(*) FILTER (__subject IS NULL)"
-    keys = ", ".join(f"k{n}" for n in range(len(columns))) or "k"
-    cells = ", ".join(f"{_quoted(name)} AS k{n}" for n, name in enumerate(columns)) or "0 AS k"
-    rows = f"SELECT {cells}, {_quoted(sensitive)}::VARCHAR AS v, __subject FROM t"  # noqa: S608
-    counted = f"SELECT {keys}, v, grouping(v) AS whole, {people} AS n FROM ({rows}) GROUP BY GROUPING SETS (({keys}, v), ({keys}))"  # noqa: S608
+    keys, cells = ", ".join(f"k{n}" for n in range(len(columns))) or "k0", _cells(columns)
+    # Each subject once with each class and value; whoever has no subject stands alone. Then rows are people.
+    known = f"SELECT DISTINCT {cells}{_quoted(sensitive)}::VARCHAR AS v, __subject AS who FROM t WHERE __subject IS NOT NULL"  # noqa: S608
+    alone = f"SELECT {cells}{_quoted(sensitive)}::VARCHAR AS v, NULL AS who FROM t WHERE __subject IS NULL"  # noqa: S608
+    duck.execute(f"CREATE OR REPLACE TEMP TABLE valued AS {known} UNION ALL {alone}")
+    people = _size(duck)
+    held = f"SELECT {keys}, v, 0 AS whole, count(*) AS n FROM valued GROUP BY {keys}, v"  # noqa: S608
+    counted = f"{held} UNION ALL SELECT {keys}, NULL, 1, {people} FROM people GROUP BY {keys}"  # noqa: S608
     known = "WHERE whole = 0 AND v IS NOT NULL"
     each = (
         f"SELECT max(n) FILTER (WHERE whole = 1) AS size, max(n, 4) FILTER ({known}) AS top, sum(n) FILTER (WHERE whole = 0)::BIGINT AS total, "  # noqa: S608
@@ -112,7 +123,7 @@ def _profiles(duck: Any, columns: Sequence[str], sensitive: str) -> tuple[Profil
     profiles = duck.execute(f"SELECT size, top, total, vals, missing, count(*) FROM ({each}) GROUP BY ALL ORDER BY ALL").fetchall()  # noqa: S608
     size, total, values, missing, count = (np.array([row[c] for row in profiles], np.int64) for c in (0, 2, 3, 4, 5))
     top = np.array([[*(row[1] or []), 0, 0, 0, 0][:4] for row in profiles], np.int64).reshape(-1, 4)
-    whole = duck.execute(f"SELECT v, {people} FROM ({rows}) GROUP BY v").fetchall()  # noqa: S608
+    whole = duck.execute(f"SELECT v, {people} FROM valued GROUP BY v").fetchall()  # noqa: S608
     most = max((n for v, n in whole if v is not None), default=0)
     return Profiles(size, top, total, values, missing, count), most / max(sum(n for _, n in whole), 1)
 

@@ -152,19 +152,24 @@ def _open(duck: duckdb.DuckDBPyConnection, folder: Path, subjects: Path | None) 
 
 
 def _measure(duck: duckdb.DuckDBPyConnection, table: TableFact, subjects: bool) -> tuple[int, list[tuple[int, int, int | None]]]:
-    """The rows, then for each column (nulls, approximate number of distinct values, the fewer of the subjects with and without a value)."""
+    """The rows, then for each column (nulls, approximate number of distinct values, the fewer of the subjects with and without a value, where
+    there are both)."""
     parts = ["count(*)"]
     for column in table.columns:
-        name = _quoted(column.name)
-        parts += [f"count({name})", f"approx_count_distinct({name})"]
-        if subjects:
-            whose = [f"count(DISTINCT __subject) FILTER ({name} IS {word}NULL)" for word in ("", "NOT ")]
-            parts.append(f"least({', '.join(whose)})")
+        parts += [f"count({_quoted(column.name)})", f"approx_count_distinct({_quoted(column.name)})"]
     found = duck.execute(f"SELECT {', '.join(parts)} FROM staged").fetchone()  # noqa: S608
     assert found is not None  # an aggregate always gives a row
-    rows, step = found[0], 3 if subjects else 2
-    each = [found[1 + i : 1 + i + step] for i in range(0, step * len(table.columns), step)]
-    return rows, [(rows - one[0], one[1], one[2] if subjects else None) for one in each]
+    rows, there = found[0], found[1::2]
+    fewest = [_fewest(duck, column.name) if subjects and 0 < known < rows else None for column, known in zip(table.columns, there, strict=True)]
+    return rows, [(rows - known, distinct, few) for known, distinct, few in zip(there, found[2::2], fewest, strict=True)]
+
+
+def _fewest(duck: duckdb.DuckDBPyConnection, column: str) -> int:
+    """The fewer of the subjects with and without a value, of a column that has both."""
+    whose = [f"count(DISTINCT __subject) FILTER ({_quoted(column)} IS {word}NULL)" for word in ("", "NOT ")]
+    found = duck.execute(f"SELECT least({', '.join(whose)}) FROM staged").fetchone()  # noqa: S608
+    assert found is not None  # an aggregate always gives a row
+    return int(found[0])
 
 
 def _line(
@@ -202,8 +207,9 @@ def _categories(duck: duckdb.DuckDBPyConnection, name: str, k: int, subjects: bo
     Where the subjects of the values under k are fewer than k together, the smallest of the others is hidden with them, for a reader could take
     the difference (complementary suppression; Hundepool et al., Statistical Disclosure Control, 2012, section 4.3).
     """
-    quoted, whose = _quoted(name), "count(DISTINCT __subject)" if subjects else "count(*)"
-    grouped = f"SELECT CAST({quoted} AS VARCHAR) AS value, {whose} AS n FROM staged WHERE {quoted} IS NOT NULL GROUP BY 1"  # noqa: S608
+    quoted = _quoted(name)
+    cells = f"SELECT {'DISTINCT __subject AS who' if subjects else '0 AS who'}, CAST({quoted} AS VARCHAR) AS value FROM staged"  # noqa: S608
+    grouped = f"SELECT value, count(who) AS n FROM ({cells} WHERE {quoted} IS NOT NULL) GROUP BY 1"  # noqa: S608
     found = duck.execute(f"{grouped} ORDER BY n DESC, value").fetchall()
     if any(len(value) > _LONG for value, _ in found):
         return (), ""
