@@ -22,7 +22,7 @@ from anonymize.validate.counting import Staged
 from anonymize.validate.extract import owner_hashes
 from anonymize.validate.features import hasher_of
 from anonymize.validate.leak import Columns, Leak
-from anonymize.validate.needles import Gathered, Needles, finish, gather, prepare
+from anonymize.validate.needles import SORTED, Gathered, Needles, finish, gather, merge_parts, prepare
 
 ROWS = 65_536
 CELLS = 2_000_000
@@ -80,7 +80,8 @@ def search_staged(
     with ProcessPoolExecutor(workers, mp_context=context, initializer=start, initargs=(keys.provided(),)) as pool:
         parts = [pool.submit(_gather, tuple(identifiers), part, workers, folder, key) for part in range(workers)]
         searches = _searches(staged, folder, key, columns, k)
-        needles = finish([part.result() for part in parts], key, folder)
+        gathered = [part.result() for part in parts]
+        needles = finish(gathered, key, folder, list(pool.map(merge_parts, [folder] * len(SORTED), SORTED)))
         return [leak for found in pool.map(_search, searches, [folder] * len(searches), [key] * len(searches)) for leak in found], needles
 
 

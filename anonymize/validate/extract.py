@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +72,14 @@ class Values:
     kind: npt.NDArray[np.uint8]
     column: npt.NDArray[np.int64]
     hasher: Hasher
+
+    @cached_property
+    def common(self) -> Bools:
+        """bool, length of the tokens: which are common words."""
+        t, common = self.tokens, np.zeros(len(self.tokens), bool)
+        letters = np.flatnonzero(~t.digit)
+        common[letters] = member(lexicon(self.hasher).common, t.hash[letters]) >= 0
+        return common
 
     def of(self, *kinds: Kind) -> Bools:
         """bool, length of the tokens: whether each token's value is of these kinds."""
@@ -151,7 +159,7 @@ def _names(values: Values, found: Extracted) -> Ints:
     t, lists = values.tokens, lexicon(values.hasher)
     named = values.of(Kind.NAME) & ~t.digit & (t.length >= 2) & (t.parts <= 2) & (member(lists.placeholders, t.hash) < 0)
     at = np.flatnonzero(named & (t.alone | (member(lists.fillers, t.hash) < 0)))
-    row, common = t.row[at], member(lists.common, t.hash[at]) >= 0
+    row, common = t.row[at], values.common[at]
     kind = values.kind[row]
     found.own.add(t.hash[at] ^ features.WORD, values.owner[row], np.where(common | (t.length[at] <= 3), kind | CASED, kind))
     compound = t.joined()
@@ -182,7 +190,7 @@ def _words(values: Values, found: Extracted) -> Ints:
     other = t.alone & ~t.digit & (t.length >= 4) & ~values.of(Kind.NAME, Kind.DATE, Kind.AGE)
     at = np.flatnonzero(other & (member(lists.placeholders, t.hash) < 0))
     row, kind = t.row[at], values.kind[t.row[at]]
-    cased = member(lists.common, t.hash[at]) >= 0
+    cased = values.common[at]
     found.own.add(t.hash[at] ^ features.WORD, values.owner[row], np.where(cased, kind | CASED, kind))
     return row
 
@@ -283,7 +291,7 @@ def _sequences(values: Values, found: Extracted) -> Ints:
     _add_sequences(values, found, row, first[row], length)
     second = np.minimum(first + 1, len(t) - 1)
     number = t.length[np.minimum(first, len(t) - 1)]
-    telling = (member(lists.common, t.hash[second]) < 0) | (number >= 3)
+    telling = ~values.common[second] | (number >= 3)
     row = np.flatnonzero(street & ~t.digit[second] & (t.length[second] >= 3) & telling & (count >= 3))
     _add_sequences(values, found, row, first[row], np.full(len(row), 2))
     return np.flatnonzero(fits)
@@ -305,7 +313,7 @@ def _add_sequences(values: Values, found: Extracted, row: Ints, first: Ints, len
 
 def _uncommon(values: Values) -> Ints:
     t = values.tokens
-    return (~t.digit & (member(lexicon(values.hasher).common, t.hash) < 0)).astype(np.int64)
+    return (~t.digit & ~values.common).astype(np.int64)
 
 
 def _sums(column: np.ndarray) -> Ints:

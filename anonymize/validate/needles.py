@@ -30,7 +30,7 @@ SHARED = 10
 """A value that this many subjects or more have is nobody's own: it is not searched for in others' rows."""
 PIECE = 50_000
 """Identifiers that are read at a time."""
-_NAMES = ("own", "any", "distinct")
+SORTED = ("own", "distinct")
 LARGE = 1 << 16
 """Hashes from which on they are looked up by compiled code."""
 COUNTS = "needles.json"
@@ -74,7 +74,7 @@ class Needles:
 
     hasher: Hasher
     own: Sorted
-    any: Sorted
+    any: U64
     distinct: Sorted
     counts: dict[str, Any] = field(default_factory=dict)
     """What is searched for and what is not, by kind: numbers alone."""
@@ -82,13 +82,13 @@ class Needles:
     @cached_property
     def sieve(self) -> Sieve:
         """Lets through every hash of a needle, and few others."""
-        return Sieve.of(self.any.hash, self.distinct.hash)
+        return Sieve.of(self.any, self.distinct.hash)
 
     @classmethod
     def open(cls, path: Path, key: Key) -> Needles:
         """Map the needles that `build_needles` wrote."""
         counts = json.loads((path / COUNTS).read_text())
-        return cls(hasher_of(key), Sorted.open(path / "own"), Sorted.open(path / "any"), Sorted.open(path / "distinct"), counts)
+        return cls(hasher_of(key), Sorted.open(path / "own"), _mapped(path / "any.hash", np.uint64), Sorted.open(path / "distinct"), counts)
 
 
 @dataclass(frozen=True)
@@ -129,30 +129,43 @@ def prepare(path: Path) -> None:
     (path / COUNTS).unlink(missing_ok=True)
     for parts in path.glob("*.parts"):
         shutil.rmtree(parts)
+    for part in path.glob("any.*"):
+        part.unlink()
 
 
 def gather(identifiers: Iterator[pa.RecordBatch], key: Key, path: Path, part: int) -> Gathered:
     """The needles of some subjects, into files of their own: several processes may work on parts of them. As `build_needles`."""
-    spools = {name: Spool(path / f"{name}.{part}.parts") for name in _NAMES}
+    spools = {name: Spool(path / f"{name}.{part}.parts") for name in SORTED}
     hasher, counted = hasher_of(key), Gathered(part)
-    for batch in identifiers:
-        for some in _pieces(batch):
-            found = extract(some, hasher)
-            _spool(found, hasher, spools)
-            counted.add(found, some.num_rows)
+    with (path / f"any.{part}").open("wb") as any_:
+        for batch in identifiers:
+            for some in _pieces(batch):
+                found = extract(some, hasher)
+                hashes, owner, kind = found.own.arrays()
+                spools["own"].add(hasher.pairs(owner, hashes), np.zeros(len(hashes), np.uint64), kind)
+                spools["distinct"].add(*found.distinct.arrays())
+                np.unique(hashes).tofile(any_)
+                counted.add(found, some.num_rows)
     for spool in spools.values():
         spool.flush()
     return counted
 
 
-def finish(parts: Sequence[Gathered], key: Key, path: Path) -> Needles:
-    """The needles of all subjects, from what was gathered of parts of them."""
-    rows = {}
-    for name in _NAMES:
-        folders = [path / f"{name}.{part.part}.parts" for part in parts]
-        rows[name] = merge(folders, path / name, _of_few if name == "distinct" else _once)
-    counts = {**said(parts), "needles": {name: rows[name] for name in ("own", "distinct")}}
-    (path / COUNTS).write_text(json.dumps(counts, sort_keys=True))
+def merge_parts(path: Path, name: str) -> int:
+    """Sort what all parts gathered for one file of needles (`own`, `distinct`); returns how many there are."""
+    folders = sorted(path.glob(f"{name}.*.parts"))
+    return merge(folders, path / name, _of_few if name == "distinct" else _once)
+
+
+def finish(parts: Sequence[Gathered], key: Key, path: Path, merged: Sequence[int] | None = None) -> Needles:
+    """The needles of all subjects, from what was gathered of parts of them. merged: how many `merge_parts` gave, where it was called."""
+    rows = merged or [merge_parts(path, name) for name in SORTED]
+    with (path / "any.hash").open("wb") as out:
+        for part in parts:
+            with (path / f"any.{part.part}").open("rb") as hashes:
+                shutil.copyfileobj(hashes, out, 1 << 20)
+            (path / f"any.{part.part}").unlink()
+    (path / COUNTS).write_text(json.dumps({**said(parts), "needles": dict(zip(SORTED, rows, strict=True))}, sort_keys=True))
     return Needles.open(path, key)
 
 
@@ -200,14 +213,6 @@ def said(parts: Sequence[Gathered]) -> dict[str, Any]:
         "digits": sum((part.digits for part in parts), np.zeros(20, np.int64)).tolist(),
         "id_digits": sum((part.id_digits for part in parts), np.zeros(20, np.int64)).tolist(),
     }
-
-
-def _spool(found: Extracted, hasher: Hasher, spools: dict[str, Spool]) -> None:
-    hashes, owner, kind = found.own.arrays()
-    none = np.zeros(len(hashes), np.uint64)
-    spools["own"].add(hasher.pairs(owner, hashes), none, kind)
-    spools["any"].add(hashes, none, np.zeros(len(hashes), np.uint8))
-    spools["distinct"].add(*found.distinct.arrays())
 
 
 def _once(records: Records) -> Records:
