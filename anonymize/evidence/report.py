@@ -22,6 +22,13 @@ def html(evidence: Evidence, comparison: Comparison, signed: Sequence[Signature]
     return render.templates().get_template("report.html.j2").render(_context(evidence, signed), body=render.body(evidence, comparison))
 
 
+def pdf(evidence: Evidence, comparison: Comparison, signed: Sequence[Signature] = ()) -> bytes:
+    """The report on paper; the same bytes for the same input."""
+    from anonymize.evidence import paper  # what writes a PDF takes seconds to import, and few steps do
+
+    return paper.pdf(evidence, comparison, signed)
+
+
 def expectations(evidence: Evidence) -> str:
     """Every expectation of Great Expectations with its verdict and counts, as one self-contained HTML file without any value.
 
