@@ -111,10 +111,10 @@ class OnTerminal(Lines):
 
     def _write(self, text: str) -> None:
         try:
-            width = os.get_terminal_size(self._terminal.fileno()).columns
+            width = os.get_terminal_size(self._terminal.fileno()).columns or 80
         except OSError:
             width = 80
-        self._terminal.write(f"\r\x1b[K{text[: max(width - 1, 20)]}")
+        self._terminal.write(f"\r\x1b[K{text[: width - 1]}")
         self._terminal.flush()
 
 
