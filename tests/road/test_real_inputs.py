@@ -66,6 +66,7 @@ def patients(data_dir: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
+@pytest.mark.slow
 def test_no_note_and_no_column_of_the_fhir_release_tells_who_it_is_about(travel: Travel, data_dir: Path) -> None:
     version = travel("synthea-fhir")
     seen = everything(version)
@@ -79,6 +80,7 @@ def test_no_note_and_no_column_of_the_fhir_release_tells_who_it_is_about(travel:
         assert not [value for value in digits if value in seen], f"an identifier of patient {number} is published"
 
 
+@pytest.mark.slow
 def test_every_note_of_a_published_patient_arrives_and_stays_readable(travel: Travel) -> None:
     version = travel("synthea-fhir")
     notes = version.dataset("document_reference").to_table()
@@ -91,6 +93,7 @@ def test_every_note_of_a_published_patient_arrives_and_stays_readable(travel: Tr
     assert smallest_class(version, "patient", ["birth_date", "gender", "postal_code"], "id") >= 2
 
 
+@pytest.mark.slow
 def test_synthea_csv_keeps_its_keys_and_holds_k(travel: Travel, data_dir: Path) -> None:
     version = travel("synthea-csv")
     assert len(version.manifest.tables) == 18
@@ -107,6 +110,7 @@ def test_synthea_csv_keeps_its_keys_and_holds_k(travel: Travel, data_dir: Path) 
         assert not [cell for cell in (cells[0], cells[3], cells[4], cells[7], cells[8], cells[16]) if cell and cell in seen]
 
 
+@pytest.mark.slow
 def test_intervals_within_a_patient_are_those_of_the_source(travel: Travel, data_dir: Path) -> None:
     version = travel("synthea-csv")
     published = version.dataset("encounters").to_table()  # noqa: F841
@@ -129,6 +133,7 @@ def test_omop_keeps_its_types_and_counts(travel: Travel) -> None:
         assert not set(rows["person_id"].to_pylist()) & set(range(1, 29)), "a source key is published"
 
 
+@pytest.mark.slow
 def test_diabetes_counts_people_and_not_rows(travel: Travel) -> None:
     version = travel("diabetes130")
     table = version.manifest.table("encounters")

@@ -20,17 +20,18 @@ from anonymize.run import Run, exclusive
 from tests.road import hospital
 
 STEPS = [
-    "check",
+    pytest.param("check", marks=pytest.mark.slow),
     "extract.note",
     "collect",
-    "deidentify.stay",
+    pytest.param("deidentify.stay", marks=pytest.mark.slow),
     "generalize.patient",
-    "stage.note",
+    pytest.param("stage.note", marks=pytest.mark.slow),
     "validate",
-    "request",
-    "review",
+    pytest.param("request", marks=pytest.mark.slow),
+    pytest.param("review", marks=pytest.mark.slow),
     "publish",
 ]
+"""Where a run is killed; half of them wait for `make test-roads`, since each is a run and a half."""
 
 
 @pytest.fixture
