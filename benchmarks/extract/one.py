@@ -73,7 +73,8 @@ def main() -> None:
         rows, size = rows + batch.num_rows, size + batch.nbytes
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"seconds": seconds, "rows": rows, "bytes": size, "peak": peak}))
+    print(json.dumps({"seconds": seconds, "rows": rows, "bytes": size, "peak": peak}), flush=True)
+    os._exit(0)  # Arrow's reader of a pipe may still hold a thread, and Python's own end aborts on it
 
 
 if __name__ == "__main__":
