@@ -537,6 +537,7 @@ def _publish(run: Run) -> Counts:
         require_gates(judge({"opt-out": lambda: withheld.gate(run, _staged(run))}))
     if decision is not None:
         _decided(run, decision)  # where the one who decided was killed between the two
+    kept.hold(run)
     trail.record(run.policy, "publishing", run=run.id, once=True)
     facts, signed = releasing.facts(run), evidence.documents(run)
     at_rest = run.policy.release.encryption.server

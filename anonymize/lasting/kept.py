@@ -1,7 +1,8 @@
 """What is kept between runs of a table that is read by increments: its rows as they stand at the source (the base), and how far it was read.
 
 The base holds PHI: `<workspace>/kept/<dataset>/<run>/<table>`, 0700, of the last run that was published. Base and cursor are one: a run that
-is not published moves neither, and any published run's pair is right, however late it is put in place.
+is not published moves neither, and any published run's pair is right, however late it is put in place. Of two runs that went at once, as a
+backfill's and a scheduled one may, only one is published: neither has what the other read.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from anonymize.errors import StepFailed
 from anonymize.lasting import cursors
 from anonymize.policy.model import Method, Policy
 from anonymize.trail.files import write_whole
@@ -144,6 +146,18 @@ def ask(run: Run, *, full_refresh: bool = False, start: str | None = None, end: 
 def note(run: Run, table: str, made_by: str, cursor: Any) -> None:
     """Note in the run's workspace how far a table was read; what is noted counts once the release is published."""
     write_whole(run.folder("base") / f"{table}.json", json.dumps({"made_by": made_by, "cursor": cursors.to_json(cursor)}).encode())
+
+
+def hold(run: Run) -> None:
+    """Raise StepFailed where another run was published since this one took its window: what that one read would not stand in this release."""
+    now = current(run.policy)
+    names = [table for table, spec in run.policy.tables.items() if spec.incremental is not None]
+    bases = {((run.record.get("extract", table) or {}).get("incremental") or {}).get("after") for table in names} - {None}
+    if names and now is not None and now != run.id and now not in bases and (bases or _later(run)):
+        raise StepFailed(
+            f"run '{now}' of dataset '{run.policy.dataset}' was published since run '{run.id}' took its window, so this one may lack what it "
+            f"read. Discard this run and start a new one; let a dataset's runs go one after another (a backfill: with the schedule paused)"
+        )
 
 
 def keep(run: Run) -> Counts:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from anonymize import pipeline
 from anonymize.engine.base import Table
+from anonymize.errors import StepFailed
 from anonymize.lasting import kept, merging
 from anonymize.policy.loader import load
 from anonymize.publish import open_version
@@ -93,6 +94,19 @@ def test_a_run_that_is_not_published_moves_nothing(tmp_path: Path, monkeypatch: 
     third = place.run(monkeypatch, "inc", whole_road=True)
     assert (third.record.get("extract", "stay") or {})["incremental"]["after"] == first.id
     assert kept.current(first.policy) == third.id
+
+
+def test_of_two_runs_at_once_one_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Changing(tmp_path)
+    place.run(monkeypatch, "inc", whole_road=True)
+    early = Run.open(load(place.policy()), fresh=True)
+    pipeline.to_review(early)
+    place.day()
+    late = place.run(monkeypatch, "inc", whole_road=True)
+    with pytest.raises(StepFailed, match=f"run '{late.id}' .* was published since run '{early.id}' took its window"):
+        pipeline.publish(early)
+    assert kept.current(late.policy) == late.id
+    assert open_version(tmp_path / "inc" / "store", "changing").manifest.run == late.id
 
 
 def test_a_killed_run_goes_on_with_its_own_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
