@@ -32,8 +32,8 @@ _SLACK = 0.02
 _MOST_NODES = 30_000_000
 #: So many classes are tried for a tuple that is left over, the cheapest first.
 _TRIED = 64
-#: So often a class is looked at as a host, a tuple, when the outcome is made better: the most is won early, the last tenth costs as much again.
-_VISITS = 500
+#: So often a class is looked at as a host, a tuple, when the outcome is made better: the most is won early, the rest can cost ten times as much.
+_VISITS = 1000
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class Peeler:
     def _improve(self) -> None:
         """Move tuples between classes, and dissolve and part classes, where that loses less. Only where k is all that is asked, and a tuple's
         records are subjects of their own: then sizes alone say what holds."""
-        from anonymize.privacy import peeling
+        from anonymize.privacy import improving
 
         e, published = self.encoded, np.flatnonzero(self.place >= 0)
         if self._one_by_one or len(e.cells.subjects) or not len(published):
@@ -151,7 +151,7 @@ class Peeler:
         visits = min(_VISITS * len(published), self._work / max(len(self.highest), 1))
         lowest, highest = np.array(self.lowest, np.int64), np.array(self.highest, np.int64)
         codes, rows = e.cells.codes[published], e.cells.rows[published]
-        levels, _ = peeling.improve(codes, rows, ids, len(first), lowest, highest, e.groups, e.losses, self.settings.k, visits)
+        levels, _ = improving.improve(codes, rows, ids, len(first), lowest, highest, e.groups, e.losses, e.starts, self.settings.k, visits)
         self.levels[published] = levels[ids]
 
     def _coarsely(self, left: np.ndarray) -> np.ndarray:
