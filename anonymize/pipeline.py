@@ -57,10 +57,11 @@ from anonymize.privacy import (
 from anonymize.privacy.events import DEMOGRAPHICS, About, Demographics, as_one_text
 from anonymize.privacy.lattice import values_in_order
 from anonymize.privacy.models import columns_of
+from anonymize.progress import paced
 from anonymize.publish import prepare, published_schema
 from anonymize.publish import publish as publish_release
 from anonymize.publish import review as reviewing
-from anonymize.run import Counts, Record, Run, line, paced
+from anonymize.run import Counts, Record, Run, line
 from anonymize.sampling import DRAWN, Draw
 from anonymize.sources.base import ROW
 from anonymize.taking_back import withheld

@@ -118,6 +118,19 @@ class OnTerminal(Lines):
         self._terminal.flush()
 
 
+def paced(say: Callable[[str], None], what: str) -> Callable[[object], None]:
+    """A function that says what it is told, in words, but only every few seconds."""
+    told = time.monotonic()
+
+    def tell(progress: object) -> None:
+        nonlocal told
+        if time.monotonic() - told > SECONDS:
+            told = time.monotonic()
+            say(f"{what}: {progress}")
+
+    return tell
+
+
 def _duration(seconds: float | None) -> str:
     whole = round(seconds or 0)
     if whole < 120:

@@ -26,7 +26,7 @@ from anonymize.errors import AnonymizeError, WorkspaceBusy
 from anonymize.keys import Key
 from anonymize.policy.loader import load
 from anonymize.policy.model import Policy
-from anonymize.progress import SECONDS, Lines, Progress, Watcher
+from anonymize.progress import Lines, Progress, Watcher
 
 Counts = dict[str, Any]
 """What a step says of itself: counts, columns, names of rules; never a value of a record."""
@@ -78,19 +78,6 @@ class Record:
 
     def _file(self, step: str, table: str | None) -> Path:
         return self.folder / (f"{step}.{table}.json" if table else f"{step}.json")
-
-
-def paced(say: Callable[[str], None], what: str) -> Callable[[object], None]:
-    """A function that says what it is told, in words, but only every few seconds."""
-    told = time.monotonic()
-
-    def tell(progress: object) -> None:
-        nonlocal told
-        if time.monotonic() - told > SECONDS:
-            told = time.monotonic()
-            say(f"{what}: {progress}")
-
-    return tell
 
 
 @dataclass

@@ -88,7 +88,7 @@ def generalize(source: Path, target: Path, asked: Asked, say: Callable[[str], No
     """
     from anonymize.asking import wanted
     from anonymize.privacy import recode_locally, search
-    from anonymize.run import paced
+    from anonymize.progress import paced
 
     start = time.perf_counter()
     file = FlatFile.open(source, asked.delimiter)

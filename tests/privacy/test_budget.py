@@ -61,7 +61,7 @@ def test_local_recoding_that_is_cut_holds_its_models(rows: list[tuple[Row, str]]
 def test_a_run_says_how_far_its_search_is_and_that_it_was_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = hospital.build(tmp_path / "hospital")
     text = hospital.POLICY.replace("suppression: 0.2}", "suppression: 0.2, time: 0.0001s}")
-    monkeypatch.setattr("anonymize.run.SECONDS", -1)
+    monkeypatch.setattr("anonymize.progress.SECONDS", -1)
     said: list[str] = []
     outcomes = []
     for _ in range(2):
