@@ -11,12 +11,7 @@ from typing import Any
 
 import psutil
 
-
-def _processor() -> float:
-    """Seconds of the processor, of this process and all that it started."""
-    this = psutil.Process()
-    times = [this.cpu_times(), *(process.cpu_times() for process in this.children(recursive=True))]
-    return float(sum(t.user + t.system + t.children_user + t.children_system for t in times))
+from benchmarks.scale.watching import processor_of
 
 
 def main(policy_file: Path) -> dict[str, Any]:
@@ -26,14 +21,14 @@ def main(policy_file: Path) -> dict[str, Any]:
     from anonymize.publish import Store
     from anonymize.run import Run
 
-    policy = load(policy_file)
+    this, policy = psutil.Process(), load(policy_file)
     run = Run.open(policy, fresh=True)
     seconds: dict[str, tuple[float, float]] = {}
 
     def step(name: str, work: Any) -> None:
-        start, used = time.perf_counter(), _processor()
+        start, used = time.perf_counter(), processor_of(this)
         work()
-        seconds[name] = round(time.perf_counter() - start, 2), round(_processor() - used, 2)
+        seconds[name] = round(time.perf_counter() - start, 2), round(max(processor_of(this) - used, 0.0), 2)
         print(name, *seconds[name], file=sys.stderr, flush=True)
 
     names = pipeline.tables(policy)
