@@ -32,9 +32,11 @@ class Measured:
 
 def watched(command: Sequence[str], *, timeout: float = 3600, env: dict[str, str] | None = None) -> Measured:
     """Run a command to its end. Raises RuntimeError, with the end of what it said, where it fails."""
+    # As Python is by itself: what it compiled of a module is kept, so that only the first command of a fresh installation compiles.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     start = time.perf_counter()
     before = os.times()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**inherited, **(env or {})})
     peak, used = [0], [0.0]
     done = threading.Event()
     looking = threading.Thread(target=_look, args=(process.pid, peak, used, done), daemon=True)
