@@ -320,7 +320,7 @@ def leak_gate(run: Run, staged: dict[str, Staged]) -> Judged:
     """Every extracted identifier, searched in every column of everything that is staged, and in the policy's words that leave with it."""
     identifiers, folder = sorted(run.folder("identifiers").glob("*.parquet")), run.folder("needles")
     columns = {table: leak.Columns.of(run.policy, table) for table in staged}
-    workers = run.policy.engine.local.workers
+    workers = run.policy.engine.local.shares.workers
     leaks, needles = search_staged(staged, identifiers, folder, run.key, columns, k=run.policy.privacy.k, workers=workers)
     number = sum(len(one.schema) for one in staged.values())
     told = [str(found) for found in leaks] + search_words(of_policy(run.policy), needles, k=run.policy.privacy.k)

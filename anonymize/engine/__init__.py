@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from anonymize.engine.base import Engine, Table
@@ -21,5 +20,5 @@ def make_engine(choice: EngineChoice, *, scratch: Path) -> Engine:
         return SparkEngine(master=choice.spark.master, conf=conf, scratch=scratch, tally=choice.tally)
     from anonymize.engine.local import LocalEngine
 
-    memory.keep(memory.shares(choice.local.memory, choice.local.workers, cores=os.cpu_count() or 1))
+    memory.keep(choice.local.shares)
     return LocalEngine(workers=choice.local.workers, memory=choice.local.memory, scratch=scratch, tally=choice.tally)

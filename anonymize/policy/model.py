@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import re
 from collections.abc import Collection
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model
 from anonymize.policy.checked import Checked, Number, Whole
 from anonymize.policy.environment import expand
 from anonymize.policy.lasting import Cohort, Incremental, Linkage
-from anonymize.policy.memory import shares
+from anonymize.policy.memory import Shares, shares
 from anonymize.policy.origins import Source
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
@@ -516,6 +517,11 @@ class LocalEngine(Checked):
     """Worker processes; 0: one a core."""
     memory: str = "4GB"
     """What the engine may take, all processes together; see `memory.py`."""
+
+    @property
+    def shares(self) -> Shares:
+        """Who has what of the memory on this machine."""
+        return shares(self.memory, self.workers, cores=os.cpu_count() or 1)
 
     @model_validator(mode="after")
     def _enough(self) -> LocalEngine:
