@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from anonymize.policy.model import Kind
 from anonymize.validate.extract import CASED, ID, KINDS, SURE
-from anonymize.validate.hashing import U64
+from anonymize.validate.hashing import U64, distinct
 from anonymize.validate.needles import Needles
 from anonymize.validate.reading import DAY, NUMBER, SHORT, WORD, Occurrences, Reader
 from anonymize.validate.tokens import Bools, Ints
@@ -91,7 +91,7 @@ class Chance:
     def hit(self, row: Ints, hashes: U64, kind: np.ndarray) -> None:
         """Note what hit; arrays of one length."""
         if len(row):
-            self.hits.add(np.unique(row))
+            self.hits.add(distinct(row))
             self.kind = int(kind[0] & PLAIN)
             if len(self.values) < MANY:
                 self.values.update(hashes.tolist())
@@ -139,12 +139,15 @@ class ColumnSearch:
             if len(found.row):
                 self._judge(found, owner, offset, met)
         for which, rows in met.items():
-            self._hits.setdefault(which, Rows()).add(np.unique(np.concatenate(rows)) + offset)
+            self._hits.setdefault(which, Rows()).add(distinct(np.concatenate(rows)) + offset)
 
     def _judge(self, found: Occurrences, owner: U64, offset: int, met: dict[tuple[int, bool], list[Ints]]) -> None:
         mine = owner[found.row]
         bound = self.needles.hasher.pairs(mine, found.hash)
-        place = np.where(mine != 0, self.needles.own.find(bound), -1)
+        # Only what the sieve lets through can be a needle: a look into it saves the search.
+        passes = self.needles.sieve.passes(found.hash) if found.stream == NUMBER else np.ones(len(mine), bool)
+        place, likely = np.full(len(mine), -1), np.flatnonzero(passes & (mine != 0))
+        place[likely] = self.needles.own.find(bound[likely])
         own = place >= 0
         kind = self.needles.own.kind[np.maximum(place, 0)] if len(self.needles.own.hash) else np.zeros(len(place), np.uint8)
         if found.stream == WORD and not self.text:
@@ -161,27 +164,28 @@ class ColumnSearch:
         else:
             own &= found.strong | (kind & CASED == 0)
         _collect(met, found.row, kind & PLAIN, own, True)
-        self._anybody(found, own, offset, met)
+        self._anybody(found, own, passes, offset, met)
 
     def _mere_ids(self, found: Occurrences, hit: Bools, bound: U64, mine: U64, kind: np.ndarray, offset: int) -> Bools:
         """Numbers of records, of which a subject can have thousands: judged by chance at the end. Returns which of the hits are such."""
         short = (found.digits < SURE) & (mine != 0)
-        for digits in np.unique(found.digits[short]):
+        for digits in np.flatnonzero(np.bincount(found.digits[short])):
             these = short & (found.digits == digits)
             chance = self._numbers[True][int(digits)]
             chance.try_(bound[these])
             chance.hit(found.row[these & hit] + offset, bound[these & hit], kind[these & hit])
         return short & hit
 
-    def _anybody(self, found: Occurrences, own: Bools, offset: int, met: dict[tuple[int, bool], list[Ints]]) -> None:
+    def _anybody(self, found: Occurrences, own: Bools, passes: Bools, offset: int, met: dict[tuple[int, bool], list[Ints]]) -> None:
         """Identifiers of others."""
         at = np.flatnonzero(found.anybody & ~own)
-        place = self.needles.distinct.find(found.hash[at])
+        place, likely = np.full(len(at), -1), np.flatnonzero(passes[at])
+        place[likely] = self.needles.distinct.find(found.hash[at[likely]])
         kind = self.needles.distinct.kind[np.maximum(place, 0)] & PLAIN if len(self.needles.distinct.hash) else place.astype(np.uint8)
         if found.stream != NUMBER:
             _collect(met, found.row[at], kind, place >= 0, False)
             return
-        for digits in np.unique(found.digits[at]):
+        for digits in np.flatnonzero(np.bincount(found.digits[at])):
             these = found.digits[at] == digits
             chance, hit = self._numbers[False][int(digits)], these & (place >= 0)
             chance.try_(found.hash[at[these]])
@@ -197,19 +201,19 @@ class ColumnSearch:
             hit = some[own[some]]
             if len(hit):
                 word.kind = int(kind[hit[0]])
-                word.hits.add(np.unique(found.row[hit]) + offset)
+                word.hits.add(distinct(found.row[hit]) + offset)
             if len(word.others) < self.others:
-                strangers = np.setdiff1d(mine[some[~own[some]]], mine[hit])
+                strangers = np.setdiff1d(distinct(mine[some[~own[some]]]), distinct(mine[hit]), assume_unique=True)
                 word.others.update(strangers[strangers != 0][: self.others].tolist())
 
     def _tally(self, tally: Tally, found: Occurrences, hit: Bools, mine: U64, kind: np.ndarray, offset: int) -> None:
         at = np.flatnonzero(hit)
         if len(at):
             tally.kind = int(kind[at[0]] & PLAIN)
-            tally.hits.add(np.unique(found.row[at]) + offset)
+            tally.hits.add(distinct(found.row[at]) + offset)
             for known, met in ((tally.subjects, mine), (tally.values, found.hash)):
                 if len(known) < SHOWN:
-                    known.update(np.unique(met[at])[:SHOWN].tolist())
+                    known.update(distinct(met[at])[:SHOWN].tolist())
 
     def leaks(self) -> list[Leak]:
         """What stops the release."""
@@ -240,7 +244,7 @@ class ColumnSearch:
 
 
 def _collect(met: dict[tuple[int, bool], list[Ints]], row: Ints, kind: np.ndarray, hit: Bools, own: bool) -> None:
-    for number in np.unique(kind[hit]):
+    for number in np.flatnonzero(np.bincount(kind[hit])):
         met.setdefault((int(number), own), []).append(row[hit & (kind == number)])
 
 

@@ -1,11 +1,11 @@
-"""The leak gate over large tables: each column is searched alone, so several are searched at a time, in processes of their own."""
+"""The leak gate over large tables: each column is searched alone, so several are searched at a time: by threads, for what is done to
+cells is done by compiled code that holds no lock of Python's; in processes of their own where texts are read."""
 
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from anonymize.validate.needles import SORTED, Gathered, Needles, finish, gather
 
 ROWS = 65_536
 CELLS = 2_000_000
-"""Cells from which on processes of their own pay for their start."""
+"""Cells from which on several at a time pay for their start."""
 
 
 @dataclass(frozen=True)
@@ -62,27 +62,36 @@ def search_staged(
     columns: Mapping[str, Columns],
     *,
     k: int,
-    workers: int = 0,
+    workers: int = 1,
 ) -> tuple[list[Leak], Needles]:
     """Every leak in some staged tables, in their order, and what was searched for.
 
     identifiers: Parquet files of what `collect` gathered; folder: where the needles go, of the private workspace; columns: by table;
-    workers: processes (0: one a core). Raises StepFailed, without any value.
+    workers: how many at a time. Raises StepFailed, without any value.
     """
     rows = {table: sum(pq.read_metadata(file).num_rows for file in one.files(one.subjects)) for table, one in staged.items()}
     cells = sum(rows[table] * len(one.schema) for table, one in staged.items())
-    workers = workers or os.cpu_count() or 1
     prepare(folder)
     if workers == 1 or cells < CELLS:
         needles = finish([gather(_batches(identifiers), key, folder, 0)], key, folder)
         return [leak for search in _searches(staged, folder, key, columns, k) for leak in search(needles)], needles
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=start, initargs=(keys.provided(),)) as pool:
+    texts = any(columns[table].text for table in staged)
+    with _several(workers, texts) as pool:
         parts = [pool.submit(_gather, tuple(identifiers), part, workers, folder, key) for part in range(workers)]
         searches = _searches(staged, folder, key, columns, k)
         gathered = [part.result() for part in parts]
         needles = finish(gathered, key, folder, list(pool.map(merge_parts, [folder] * len(SORTED), SORTED)))
-        return [leak for found in pool.map(_search, searches, [folder] * len(searches), [key] * len(searches)) for leak in found], needles
+        elsewhere = pool.map(_search, searches, [folder] * len(searches), [key] * len(searches)) if texts else None
+        found = elsewhere or pool.map(Search.__call__, searches, [needles] * len(searches))
+        return [leak for leaks in found for leak in leaks], needles
+
+
+def _several(workers: int, texts: bool) -> Executor:
+    """Texts are opened by code of Python's own, of which a process runs one piece at a time."""
+    if not texts:
+        return ThreadPoolExecutor(workers)
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=start, initargs=(keys.provided(),))
 
 
 def _searches(staged: Mapping[str, Staged], folder: Path, key: Key, columns: Mapping[str, Columns], k: int) -> list[Search]:
@@ -94,7 +103,7 @@ def _searches(staged: Mapping[str, Staged], folder: Path, key: Key, columns: Map
     return found
 
 
-# ------------------------------------------------------------------------------------------------------------ in a worker process
+# ---------------------------------------------------------------------------------------------------------------- in one of several
 
 
 def _gather(files: Sequence[Path], part: int, parts: int, folder: Path, key: Key) -> Gathered:

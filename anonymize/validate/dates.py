@@ -32,6 +32,9 @@ def days(tokens: Tokens) -> Days:
     if len(kept) > 2:
         a, b, c = kept[:-2], kept[1:-1], kept[2:]
         near = (tokens.row[a] == tokens.row[c]) & (tokens.start[c] - tokens.end[a] <= 24)
+        # A year is first or last, of four digits or, last, of two.
+        size = np.where(tokens.digit, tokens.end - tokens.start, 0)
+        near &= (size[a] == 4) | (size[c] == 4) | (size[c] == 2)
         found += _written(tokens, month, a[near], b[near], c[near])
     at = np.concatenate([place for place, _ in found]) if found else np.zeros(0, np.int64)
     day = np.concatenate([day for _, day in found]) if found else np.zeros(0, np.int64)

@@ -14,9 +14,9 @@ from anonymize.validate.tokens import Bools, Ints, Tokens
 WORD, NUMBER, DAY, SEQUENCE, PAIR, SHORT = (np.uint64(n * 0x9E3779B97F4A7C15 % (1 << 64)) for n in range(1, 7))
 LONGEST_SEQUENCE = 8
 """Tokens of a sequence that are compared; what follows does not count."""
-_BASE = 0x9E3779B97F4A7C15
-_INVERSE = pow(_BASE, -1, 1 << 64)
-_NEAR = 6
+BASE = 0x9E3779B97F4A7C15
+_INVERSE = pow(BASE, -1, 1 << 64)
+NEAR = 6
 """Bytes that may stand between two words of one sequence, as in `12 Elm St.,  Apt 3`."""
 
 
@@ -50,10 +50,10 @@ class Sequences:
 
     def __init__(self, tokens: Tokens) -> None:
         size = len(tokens)
-        powers = _powers(_BASE, size)
+        powers = _powers(BASE, size)
         self._sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(tokens.hash * powers, dtype=np.uint64)])
         self._inverse = _powers(_INVERSE, size)
-        far = tokens.gap > _NEAR
+        far = tokens.gap > NEAR
         self._breaks = np.concatenate([[0], np.cumsum(far)])
 
     def windows(self, at: Ints, length: int | Ints) -> U64:

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from anonymize.keys import Key
 from anonymize.validate.extract import KINDS, Extracted, extract, member
 from anonymize.validate.features import hasher_of
-from anonymize.validate.hashing import U64, Hasher
+from anonymize.validate.hashing import U64, Hasher, distinct
 from anonymize.validate.spool import Records, Spool, merge
 
 SHARED = 10
@@ -142,9 +142,9 @@ def gather(identifiers: Iterator[pa.RecordBatch], key: Key, path: Path, part: in
             for some in _pieces(batch):
                 found = extract(some, hasher)
                 hashes, owner, kind = found.own.arrays()
-                spools["own"].add(hasher.pairs(owner, hashes), np.zeros(len(hashes), np.uint64), kind)
+                spools["own"].add(hasher.pairs(owner, hashes), None, kind)
                 spools["distinct"].add(*found.distinct.arrays())
-                np.unique(hashes).tofile(any_)
+                distinct(hashes).tofile(any_)
                 counted.add(found, some.num_rows)
     for spool in spools.values():
         spool.flush()
@@ -216,16 +216,29 @@ def said(parts: Sequence[Gathered]) -> dict[str, Any]:
 
 
 def _once(records: Records) -> Records:
-    """One record of each hash: the first, of the kind that counts in any case where there is one."""
-    return records[_fresh(records["hash"])]
+    """One record of each hash: of the kind that counts in any case where there is one."""
+    records = records.take(np.argsort(records.hash))
+    first = np.flatnonzero(_fresh(records.hash))
+    return Records(records.hash[first], None, np.minimum.reduceat(records.kind, first))
 
 
 def _of_few(records: Records) -> Records:
-    """One record of each hash that fewer than SHARED subjects have."""
-    records = records[_fresh(records["hash"]) | _fresh(records["owner"])]
-    first = np.flatnonzero(_fresh(records["hash"]))
-    owners = np.diff(np.append(first, len(records)))
-    return records[first[owners < SHARED]]
+    """One record of each hash that fewer than SHARED subjects have: the first by owner and kind. By the hash first, as the numbers that they
+    are; only those that share one are then looked at as records."""
+    assert records.owner is not None  # for the type checker: what counts in any row is gathered with its owners
+    records = records.take(np.argsort(records.hash))
+    same = np.zeros(len(records.hash) + 1, bool)
+    same[1:-1] = records.hash[1:] == records.hash[:-1]
+    tied = same[:-1] | same[1:]
+    some = records.take(np.flatnonzero(tied))
+    assert some.owner is not None
+    some = some.take(np.lexsort((some.kind, some.owner, some.hash)))
+    assert some.owner is not None
+    first = np.flatnonzero(_fresh(some.hash))
+    owners = np.add.reduceat((_fresh(some.hash) | _fresh(some.owner)).astype(np.int64), first) if len(first) else first
+    few = some.take(first[owners < SHARED])
+    kept = Records.of([records.take(np.flatnonzero(~tied)), few])
+    return kept.take(np.argsort(kept.hash))
 
 
 def _fresh(column: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

@@ -14,7 +14,7 @@ from anonymize.policy.model import Kind
 from anonymize.validate import features
 from anonymize.validate.dates import days
 from anonymize.validate.extract import SHORTEST_DISTINCT, SHORTEST_NUMBER
-from anonymize.validate.hashing import U64, Hasher
+from anonymize.validate.hashing import MANY, U64, Hasher
 from anonymize.validate.needles import Sieve
 from anonymize.validate.opened import opened
 from anonymize.validate.tokens import Bools, Ints, Tokens, slices
@@ -37,20 +37,27 @@ class Occurrences:
 
     def expanded(self, cells: Cells) -> Occurrences:
         """From distinct cells to the rows that hold them."""
-        times = cells.times[self.row]
-        each = np.repeat(np.arange(len(self.row)), times)
-        turn = np.arange(len(each)) - np.repeat(np.cumsum(times) - times, times)
-        row = cells.order[cells.edges[self.row][each] + turn]
+        row, each = cells.rows(self.row)
         return Occurrences(self.stream, row, self.hash[each], self.strong[each], self.anybody[each], self.digits[each])
 
 
 class Cells:
-    """The rows of each distinct cell of a column. codes: int64, of each row its cell; -1 for none."""
+    """The rows of each distinct cell of a column, put in order once somebody asks. codes: int64, of each row its cell; -1 for none."""
 
     def __init__(self, codes: Ints) -> None:
-        self.order = np.argsort(codes, kind="stable")
-        self.edges = np.searchsorted(codes[self.order], np.arange(int(codes.max(initial=-1)) + 2))
-        self.times = self.edges[1:] - self.edges[:-1]
+        self._codes = codes
+        self._order: tuple[Ints, Ints] | None = None
+
+    def rows(self, cell: Ints) -> tuple[Ints, Ints]:
+        """For some cells, one after the other, every row that holds it; and of each such row the place of its cell among these."""
+        if self._order is None:
+            order = np.argsort(self._codes, kind="stable")
+            self._order = order, np.searchsorted(self._codes[order], np.arange(int(self._codes.max(initial=-1)) + 2))
+        order, edges = self._order
+        times = edges[cell + 1] - edges[cell]
+        each = np.repeat(np.arange(len(cell)), times)
+        turn = np.arange(len(each)) - np.repeat(np.cumsum(times) - times, times)
+        return order[edges[cell][each] + turn], each
 
 
 @dataclass(frozen=True)
@@ -96,8 +103,14 @@ class Reader:
         if self.dates:
             day = column.cast(pa.date32(), safe=False).cast(pa.int32())
             row = np.flatnonzero(day.is_valid().to_numpy(zero_copy_only=False))
-            hashes = features.day_hashes(self.hasher, day.drop_null().to_numpy(zero_copy_only=False).astype(np.int64))
-            yield self._passing(DAY, row, hashes, strong=np.zeros(len(row), bool))
+            number = day.drop_null().to_numpy(zero_copy_only=False).astype(np.int64)
+            low, high = int(number.min(initial=1 << 40)), int(number.max(initial=0))
+            # A few thousand days for any number of rows, as a rule: each is hashed once.
+            few = high - low < len(number)
+            hashes = features.day_hashes(self.hasher, np.arange(low, high + 1) if few else number)
+            place = number - low if few else np.arange(len(number))
+            at = np.flatnonzero(self.sieve.passes(hashes)[place])
+            yield _all(DAY, row[at], hashes[place[at]], np.zeros(len(at), bool), True)
 
     def _amounts(self, column: pa.Array) -> Iterator[Occurrences]:
         """Whole numbers, whatever the column's type; a number of a person is never a fraction."""
@@ -163,6 +176,12 @@ class Reader:
         yield self._passing(SHORT, row[few], features.short_hashes(self.hasher, value[few]), anybody=False)
 
     def _sequences(self, tokens: Tokens) -> Iterator[Occurrences]:
+        if len(tokens) >= MANY:
+            from anonymize.validate import scanning
+
+            at, hashes = scanning.sequences(tokens.hash, tokens.gap, features.LONGEST_SEQUENCE, features.NEAR, self.sieve.slots)
+            yield _all(OTHER, tokens.row[at], hashes ^ features.SEQUENCE, tokens.capital[at] | (not self.text), True)
+            return
         runs = features.Sequences(tokens)
         at = np.arange(len(tokens))
         for length in range(2, features.LONGEST_SEQUENCE + 1):

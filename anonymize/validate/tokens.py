@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -24,6 +23,8 @@ Bytes = npt.NDArray[np.uint8]
 
 SLICE_BYTES = 4 << 20
 """Text that is read at a time."""
+LARGE = 1 << 16
+"""Bytes from which on compiled code pays for loading the compiler."""
 LETTER, DIGIT = 1, 2
 _CLASS = np.zeros(256, np.uint8)
 _CLASS[[*range(65, 91), *range(97, 123), *range(128, 256)]] = LETTER
@@ -60,15 +61,22 @@ FAR = 1 << 40
 def clean(column: pa.Array) -> pa.Array:
     """Texts in which only case is left of how a letter can be written. column: strings; nulls become empty."""
     text = column.cast(pa.large_string()).fill_null("")
-    if not pc.all(pc.string_is_ascii(text)).as_py():
+    if _holds(text, 128):
         for sign, plain in _PLAIN.items():
             text = pc.replace_substring(text, sign, plain)
         text = pc.replace_substring_regex(pc.replace_substring_regex(text, _APOSTROPHES, "'"), _HYPHENS, "-")
         text = pc.replace_substring_regex(pc.utf8_normalize(text, "NFKD"), r"[\p{M}\p{Cf}]+", "")
         text = pc.replace_substring_regex(text, r"[^\p{L}\p{N}\x00-\x7F]+", " ")
     # Line ends that were escaped into the text, and words and numbers that were broken at one: `Garc-\nia`, `555-\n1234`.
-    text = pc.replace_substring_regex(text, r"\\[nrt]", "\n")
-    return pc.replace_substring_regex(text, r"-[ \t]*\r?\n[ \t]*", "-")
+    if _holds(text, ord("\\")):
+        text = pc.replace_substring_regex(text, r"\\[nrt]", "\n")
+    return pc.replace_substring_regex(text, r"-[ \t]*\r?\n[ \t]*", "-") if _holds(text, ord("\n")) else text
+
+
+def _holds(text: pa.Array, byte: int) -> bool:
+    """Whether large strings hold a byte, or where it is 128, one that is not ASCII."""
+    raw = bytes_of(text)[1]
+    return bool((raw >= byte).any() if byte == 128 else (raw == byte).any())
 
 
 def slices(column: pa.Array) -> Iterator[tuple[int, pa.Array]]:
@@ -83,7 +91,12 @@ def slices(column: pa.Array) -> Iterator[tuple[int, pa.Array]]:
 
 @dataclass(frozen=True)
 class Tokens:
-    """The tokens of some texts, in order. All arrays have length n; row: the number of a token's text; start, end: in `buffer`."""
+    """The tokens of some texts, in order. All arrays have length n.
+
+    row: the number of a token's text; start, end: in `buffer`; hash: of its bytes; gap: bytes to the next token of its text, FAR at a text's
+    end; parts: how many tokens stand in its run of letters and digits: 1 for `Smith`, 2 for `Smith2`, many inside of codes; value: the number
+    that digits are (modulo 2^64), 0 for letters; capital: whether the first letter was one.
+    """
 
     hasher: Hasher
     buffer: Bytes
@@ -93,78 +106,46 @@ class Tokens:
     end: Ints
     digit: Bools
     capital: Bools
-    """Whether the first letter was a capital."""
+    gap: Ints
+    parts: Ints
+    value: U64
+    hash: U64
 
     @classmethod
     def of(cls, column: pa.Array, hasher: Hasher) -> Tokens:
         """Read a column of strings."""
         text = clean(column)
-        offsets, raw = _bytes(text)
-        kind = _CLASS[raw]
-        edge = np.ones(len(raw) + 1, bool)
-        edge[1:-1] = kind[1:] != kind[:-1]
-        edge[offsets] = True
-        inside = kind > 0
-        start = np.flatnonzero(inside & edge[:-1])
-        end = np.flatnonzero(inside & edge[1:]) + 1
-        row = np.searchsorted(offsets, start, side="right") - 1
-        return cls(hasher, _lower(text, raw), row, start, end, kind[start] == DIGIT, _UPPER[raw[start]])
+        offsets, raw = bytes_of(text)
+        if len(raw) >= LARGE:
+            from anonymize.validate import scanning
+
+            row, start, end, gap, parts, value = scanning.scan(raw, _CLASS, offsets, FAR)
+        else:
+            row, start, end, gap, parts, value = _scan(offsets, raw)
+        buffer = _lower(text, raw)
+        digit, capital = _CLASS[raw[start]] == DIGIT, _UPPER[raw[start]]
+        return cls(hasher, buffer, row, start, end, digit, capital, gap, parts, value, hasher.spans(buffer, start, end))
 
     def __len__(self) -> int:
         return len(self.row)
 
-    @cached_property
-    def hash(self) -> U64:
-        """Of each token's bytes."""
-        return self.hasher.spans(self.buffer, self.start, self.end)
-
-    @cached_property
+    @property
     def length(self) -> Ints:
         """Bytes of each token."""
         return self.end - self.start
 
-    @cached_property
-    def gap(self) -> Ints:
-        """Bytes between each token and the next of its text; FAR at a text's end."""
-        gap = np.full(len(self), FAR, np.int64)
-        if len(self) > 1:
-            gap[:-1] = np.where(self.row[1:] == self.row[:-1], self.start[1:] - self.end[:-1], FAR)
-        return gap
-
-    @cached_property
-    def parts(self) -> Ints:
-        """How many tokens stand in each token's run of letters and digits: 1 for `Smith`, 2 for `Smith2`, many inside of codes."""
-        if not len(self):
-            return np.zeros(0, np.int64)
-        begins = np.ones(len(self), bool)
-        begins[1:] = self.gap[:-1] > 0
-        run = np.cumsum(begins) - 1
-        return np.bincount(run)[run]
-
-    @cached_property
+    @property
     def alone(self) -> Bools:
         """Whether a token is all that its text holds."""
-        return np.bincount(self.row, minlength=1)[self.row] == 1 if len(self) else np.zeros(0, bool)
+        last = self.gap == FAR
+        return last & np.concatenate([np.ones(1, bool), last[:-1]])[: len(last)]
 
-    @cached_property
+    @property
     def bracketed(self) -> Bools:
         """Whether a token stands in the brackets of a tag: `[NAME]`, `[HEALTH_PLAN]`."""
         before = np.where(self.start > 0, self.buffer[self.start - 1], 0)
         after = self.buffer[self.end]
         return np.isin(before, [ord("["), ord("_")]) & np.isin(after, [ord("]"), ord("_")])
-
-    @cached_property
-    def value(self) -> U64:
-        """The number that each token of digits is (modulo 2^64); 0 for letters."""
-        out = np.zeros(len(self), np.uint64)
-        at = np.flatnonzero(self.digit)
-        start, end = self.start[at], self.end[at]
-        number = np.zeros(len(at), np.uint64)
-        for place in range(min(int((end - start).max(initial=0)), 40)):
-            more = start + place < end
-            number[more] = number[more] * np.uint64(10) + (self.buffer[start[more] + place] - 48)
-        out[at] = number
-        return out
 
     def joined(self) -> Joined:
         """Words over apostrophes and hyphens: `O'Brien` as `obrien`, `Garcia-Lopez` as `garcialopez`."""
@@ -186,8 +167,8 @@ class Tokens:
 
     def numbers(self) -> Iterator[Numbers]:
         """Every number of the texts: each group of digits alone, then each two to six groups that can be one number."""
-        value, total = self.value, self.length
-        zeros = self._zeros()
+        value, length = self.value, self.length
+        total, zeros = length, self._zeros()
         alive = self.digit & (self.parts <= 3)
         yield Numbers(self.row[alive], value[alive], (total - zeros)[alive], np.ones(int(alive.sum()), bool))
         join, tight, line = self._joints()
@@ -199,12 +180,12 @@ class Tokens:
             on = join[joint]
             low, joint = low[on], joint[on]
             after = joint + 1
-            value = value[on] * _TENS[np.minimum(self.length[after], 19)] + self.value[after]
-            total, shape = total[on] + self.length[after], shape[on] * 32 + self.length[after]
+            value = value[on] * _TENS[np.minimum(length[after], 19)] + self.value[after]
+            total, shape = total[on] + length[after], shape[on] * 32 + length[after]
             all_tight, lines = all_tight[on] & tight[joint], lines[on] + line[joint]
             digits = total - zeros[low]
             broken = (lines == 1) & (groups == 2)
-            halves = (groups == 2) & (self.length[low] >= 3) & (self.length[after] >= 3)
+            halves = (groups == 2) & (length[low] >= 3) & (length[after] >= 3)
             distinct = (digits >= 9) & (all_tight | broken | np.isin(shape, _SHAPES))
             sound = (total <= 19) & ((digits >= 9) | ((digits >= 6) & (all_tight | broken | halves)))
             yield Numbers(self.row[low[sound]], value[sound], digits[sound], distinct[sound])
@@ -268,7 +249,43 @@ def _shape(*groups: int) -> int:
 _SHAPES = np.array([_shape(*g) for g in ((3, 3, 4), (1, 3, 3, 4), (2, 3, 3, 4), (3, 7), (1, 3, 7), (6, 4), (3, 2, 4), (5, 4), (3, 6))])
 
 
-def _bytes(text: pa.Array) -> tuple[Ints, Bytes]:
+def _scan(offsets: Ints, raw: Bytes) -> tuple[Ints, Ints, Ints, Ints, Ints, U64]:
+    """row, start, end, gap, parts and value of each token."""
+    kind = _CLASS[raw]
+    edge = np.ones(len(raw) + 1, bool)
+    edge[1:-1] = kind[1:] != kind[:-1]
+    edge[offsets] = True
+    start = np.flatnonzero((kind > 0) & edge[:-1])
+    end = np.flatnonzero((kind > 0) & edge[1:]) + 1
+    row = np.searchsorted(offsets, start, side="right") - 1
+    gap = np.full(len(row), FAR, np.int64)
+    if len(row) > 1:
+        gap[:-1] = np.where(row[1:] == row[:-1], start[1:] - end[:-1], FAR)
+    return row, start, end, gap, _parts(gap), _value(raw, start, end, kind[start] == DIGIT)
+
+
+def _parts(gap: Ints) -> Ints:
+    if not len(gap):
+        return np.zeros(0, np.int64)
+    begins = np.ones(len(gap), bool)
+    begins[1:] = gap[:-1] > 0
+    run = np.cumsum(begins) - 1
+    return np.bincount(run)[run]
+
+
+def _value(raw: Bytes, start: Ints, end: Ints, digit: Bools) -> U64:
+    out = np.zeros(len(start), np.uint64)
+    at = np.flatnonzero(digit)
+    start, end = start[at], end[at]
+    number = np.zeros(len(at), np.uint64)
+    for place in range(min(int((end - start).max(initial=0)), 40)):
+        more = start + place < end
+        number[more] = number[more] * np.uint64(10) + (raw[start[more] + place] - 48)
+    out[at] = number
+    return out
+
+
+def bytes_of(text: pa.Array) -> tuple[Ints, Bytes]:
     """The offsets and the bytes of large strings, from zero on."""
     if not len(text):
         return np.zeros(1, np.int64), np.zeros(0, np.uint8)
@@ -281,7 +298,7 @@ def _bytes(text: pa.Array) -> tuple[Ints, Bytes]:
 def _lower(text: pa.Array, raw: Bytes) -> Bytes:
     """The bytes in lower case and 16 zeros. Where lower-casing would move bytes, letters outside of ASCII keep their case."""
     if (raw >= 128).any():
-        offsets, lowered = _bytes(pc.utf8_lower(text))
-        if len(lowered) == len(raw) and np.array_equal(offsets, _bytes(text)[0]):
+        offsets, lowered = bytes_of(pc.utf8_lower(text))
+        if len(lowered) == len(raw) and np.array_equal(offsets, bytes_of(text)[0]):
             raw = lowered
     return np.concatenate([_LOWER[raw], np.zeros(16, np.uint8)])

@@ -1,7 +1,8 @@
-"""The leak gate over large tables: what several processes find is what one finds; compiled look-up and hashes are those of plain arrays."""
+"""The leak gate over large tables: what several processes find is what one finds; what is compiled is as it is with plain arrays."""
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from anonymize.keys import Key
 from anonymize.transform.batch import IDENTIFIERS, SUBJECT
 from anonymize.transform.identifiers import IDENTIFIERS_SCHEMA
-from anonymize.validate import columns, hashing, needles
+from anonymize.validate import columns, hashing, needles, opened, reading, scanning, tokens
 from anonymize.validate.columns import search_staged
 from anonymize.validate.counting import Staged
 from anonymize.validate.extract import member
@@ -25,7 +26,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> Key:
     return Key("env:ANONYMIZE_KEY", "project")
 
 
-def found(folder: Path, key: Key, workers: int) -> list[Leak]:
+def found(folder: Path, key: Key, workers: int, text: frozenset[str] = frozenset({"word"})) -> list[Leak]:
     """A name and a number of some subjects stand in their own rows."""
     subjects = [f"s{n}" for n in range(40)]
     own = [
@@ -55,7 +56,7 @@ def found(folder: Path, key: Key, workers: int) -> list[Leak]:
         sorted((folder / "own").glob("*")),
         folder / "needles",
         key,
-        {"t": Columns(text=frozenset({"word"}))},
+        {"t": Columns(text=text)},
         k=5,
         workers=workers,
     )
@@ -63,11 +64,12 @@ def found(folder: Path, key: Key, workers: int) -> list[Leak]:
     return leaks
 
 
-def test_several_processes_find_what_one_finds(tmp_path: Path, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_find_what_one_finds(tmp_path: Path, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = found(tmp_path / "alone", key, 1)
     monkeypatch.setattr(columns, "CELLS", 1)
     assert found(tmp_path / "together", key, 2) == alone
     assert {(leak.column, leak.own) for leak in alone} >= {("word", True), ("number", True)}
+    assert found(tmp_path / "cells", key, 2, frozenset()) == found(tmp_path / "cells alone", key, 1, frozenset())  # by threads
 
 
 def test_compiled_look_up_is_that_of_a_sorted_table(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,3 +90,56 @@ def test_compiled_hashes_are_those_of_arrays(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(hashing, "MANY", 1)
     assert (hasher.spans(*spans) == plain[0]).all()
     assert (hasher.pairs(*pair) == plain[1]).all()
+
+
+TEXTS = pa.array(
+    [
+        "Seen Smith-Jones, O'Brien (555) 123-4567; MRN80000017x", None, "", "  ", "0012 12/03/1950", "Müller, Straße 12b", "a\\nb 555-\n1234",
+        "0" * 45 + "1", "9" * 60, "x1y2z3", "12 Elm St.,  Apt 3", "ann.lee@example.org", "-", "7000000123", "P001000003",
+    ]
+)  # fmt: skip
+
+
+def test_compiled_tokens_are_those_of_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    hasher = hashing.Hasher(bytes(range(32)))
+    for texts in (TEXTS, TEXTS.slice(2, 9), pa.array(["", None]), pa.array([], pa.string())):
+        monkeypatch.setattr(tokens, "LARGE", 1 << 30)
+        plain = tokens.Tokens.of(texts, hasher)
+        monkeypatch.setattr(tokens, "LARGE", 0)
+        compiled = tokens.Tokens.of(texts, hasher)
+        for name in ("row", "start", "end", "digit", "capital", "gap", "parts", "value", "hash", "length", "alone"):
+            assert getattr(compiled, name).tolist() == getattr(plain, name).tolist(), name
+
+
+def test_compiled_sequences_are_those_of_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    hasher = hashing.Hasher(bytes(range(32)))
+    sieve = needles.Sieve(np.random.default_rng(1).random(1 << 16) < 0.4)
+    read, known = reading.Reader(hasher, sieve, text=False, dates=False), tokens.Tokens.of(TEXTS, hasher)
+
+    def occurrences() -> set[tuple[int, int]]:
+        return {(row, value) for found in read._sequences(known) for row, value in zip(found.row.tolist(), found.hash.tolist(), strict=True)}
+
+    plain = occurrences()
+    monkeypatch.setattr(reading, "MANY", 0)
+    assert occurrences() == plain
+    assert plain
+
+
+def test_what_is_told_to_be_no_base64_is_none() -> None:
+    rng = np.random.default_rng(1)
+    inside = [
+        "Ann Lee, born 1950-03-04",
+        "Zoë Müller, Köln 50667",
+        "tab\tand line\nend here",
+        "\x07 bell rings here..",
+        "\x7f deleted here......",
+    ]
+    coded = [base64.b64encode(text.encode()).decode() for text in inside]
+    coded += [base64.b64encode(text.encode("utf-16")).decode() for text in inside[:2]]
+    coded += [base64.urlsafe_b64encode(rng.bytes(size)).decode().rstrip("=") for size in range(8, 40)]
+    coded += ["".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz234567"), 26)) for _ in range(200)] + ["AAAA AAAA AAAA AAAA", "short", ""]
+    offsets, raw = tokens.bytes_of(pa.array(coded, pa.large_string()))
+    told = scanning.undecodable(raw, offsets, opened.SHORTEST)
+    assert not [text for text, none in zip(coded, told, strict=True) if none and opened._decoded(text) is not None]
+    assert told[-203:-3].mean() > 0.95  # pseudonyms
+    assert not told[:3].any()
