@@ -41,7 +41,8 @@ def extract(run: Run, table: str) -> Counts:
         codes = drift.Codes(run.policy, table, run.key)
         stream = Table(table, reading.schema, lambda: _seen(reading.ready(read.batches, quarantine), codes))
         # In the order in which they leave: whoever comes later has a subject's records together, and sorts no more.
-        written = run.engine.write(run.watched(stream, "extract"), run.folder("extract", table), sort=[SUBJECT_ID, ROW])
+        stream = run.watched(stream, "extract")
+        written = run.engine.write(stream, run.folder("extract", table), sort=[SUBJECT_ID, ROW], passing=True)
     quarantine.check_budget(written.rows, run.policy.checks.quarantine)
     counts = {"rows": written.rows, "quarantined": quarantine.total, "reasons": dict(quarantine.reasons), "columns": reading.columns}
     counts |= _told(reading, quarantine)

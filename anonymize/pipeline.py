@@ -137,9 +137,9 @@ def _collect(run: Run) -> Counts:
     found = _own(run)
     own = found[0] if found else Table("identifiers", IDENTIFIERS_SCHEMA, lambda: iter(()))
     if len(found) > 1:
-        several = run.engine.write(own.followed_by(found[1:]), run.folder("collect"), sort=[KEY]).table
+        several = run.engine.write(own.followed_by(found[1:]), run.folder("collect"), sort=[KEY], passing=True).table
         own = run.engine.map(several, JoinIdentifiers(run.key), IDENTIFIERS_SCHEMA, whole=KEY)
-    written = run.engine.write(own, run.folder("identifiers"))
+    written = run.engine.write(own, run.folder("identifiers"), passing=True)
     return {"subjects": written.rows, "identifiers": _listed(written.files), **cohort.outcome(run)}
 
 
@@ -189,7 +189,7 @@ def _deidentify(run: Run, table: str) -> Counts:
     rows = (run.record.get("extract", table) or {})["rows"]
     with GivenUp(run, table) as given_up:
         stripped = run.watched(run.engine.map(source.losing(given_up.add), fn, schema), "deidentify", rows)
-        written = run.engine.write(stripped, run.folder("deidentify", table))
+        written = run.engine.write(stripped, run.folder("deidentify", table), passing=True)
     return {"rows": written.rows, "findings": _findings(run, written.table) if fn.has_text else {}, **given_up.counts()}
 
 
@@ -228,13 +228,14 @@ def _generalize(run: Run, table: str) -> Counts:
     quasi = quasi_rules(run.policy, table)
     order = _order(run, table)
     if not quasi:
-        written = run.engine.write(_without(known, [FINDINGS]), run.folder("generalize", table), sort=order)
+        written = run.engine.write(_without(known, [FINDINGS]), run.folder("generalize", table), sort=order, passing=True)
         return {"rows_in": before["rows"], "rows": written.rows, "held_back": held_back, "suppressed": 0, **merged}
     solution = _search(run, table, known)
     schema = pa.schema([f.with_type(pa.string()) if f.name in quasi else f for f in known.schema] + [pa.field(SUPPRESSED, pa.bool_())])
     generalized = run.watched(run.engine.map(known, solution.apply, schema), "generalize", before["rows"] - held_back)
     kept = run.engine.map(generalized, Keep(SUPPRESSED, False), schema)
-    written = run.engine.write(_without(kept, [FINDINGS, SUPPRESSED, DEMOGRAPHICS]), run.folder("generalize", table), sort=order)
+    leaving = _without(kept, [FINDINGS, SUPPRESSED, DEMOGRAPHICS])
+    written = run.engine.write(leaving, run.folder("generalize", table), sort=order, passing=True)
     suppressed = before["rows"] - held_back - written.rows
     return {"rows_in": before["rows"], "rows": written.rows, "held_back": held_back, "suppressed": suppressed, **solution.counts(), **merged}
 
@@ -362,7 +363,7 @@ def _of_known_subjects(run: Run, table: str, source: Table) -> tuple[Table, int]
         about = run.engine.map(subjects, Demographics(SUBJECT, quasi), pa.schema([(SUBJECT, pa.string()), (DEMOGRAPHICS, pa.string())]))
         joined = run.engine.join(joined, about, SUBJECT)
     kept = run.engine.map(joined, Keep(KNOWN, True), joined.schema)
-    written = run.engine.write(_without(kept, [KNOWN]), run.folder("known", table))
+    written = run.engine.write(_without(kept, [KNOWN]), run.folder("known", table), passing=True)
     return written.table, ((run.record.get("deidentify", table) or {})["rows"] - written.rows)
 
 
@@ -373,7 +374,7 @@ def _drawn(run: Run, table: str, source: Table) -> tuple[Table, int]:
         return source, 0
     schema = source.schema.append(pa.field(DRAWN, pa.bool_()))
     drawn = run.engine.map(run.engine.map(source, Draw(run.key, sampling.share, SUBJECT), schema), Keep(DRAWN, True), schema)
-    written = run.engine.write(_without(drawn, [DRAWN]), run.folder("known", table))
+    written = run.engine.write(_without(drawn, [DRAWN]), run.folder("known", table), passing=True)
     return written.table, ((run.record.get("deidentify", table) or {})["rows"] - written.rows)
 
 
@@ -388,7 +389,7 @@ def _stage(run: Run, table: str) -> Counts:
     schema = published_schema(run.policy, table, generalized.schema)
     rows = run.policy.release.file_rows
     written = run.engine.write(generalized.only(schema), run.folder("stage", table), file_rows=rows)
-    run.engine.write(generalized.only(pa.schema([(SUBJECT, pa.string())])), run.folder("subjects", table), file_rows=rows)
+    run.engine.write(generalized.only(pa.schema([(SUBJECT, pa.string())])), run.folder("subjects", table), file_rows=rows, passing=True)
     return {"rows": written.rows, "files": len(written.files)}
 
 

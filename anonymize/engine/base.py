@@ -95,10 +95,11 @@ class Engine(Protocol):
         """Left join: attach the columns of `small` (at most one row a key) to `table`, the order of its rows kept."""
         ...
 
-    def write(self, table: Table, path: Path, *, sort: Sequence[str] = (), file_rows: int = 1_000_000) -> Written:
+    def write(self, table: Table, path: Path, *, sort: Sequence[str] = (), file_rows: int = 1_000_000, passing: bool = False) -> Written:
         """Write a folder of Parquet files (zstd), whole or not at all: an existing folder is replaced in one step.
 
-        The bytes depend on the rows, their order and `file_rows` alone, whatever the engine.
+        The bytes depend on the rows, their order and `file_rows` alone, whatever the engine; but for what is `passing` from one step to the
+        next and never leaves: an engine may write it as it costs least.
         sort: columns to order the rows by (spills to disk); ties keep no order, so name enough columns.
         """
         ...

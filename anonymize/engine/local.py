@@ -123,8 +123,10 @@ class LocalEngine:
 
         return Table(table.name, schema, batches)
 
-    def write(self, table: Table, path: Path, *, sort: Sequence[str] = (), file_rows: int = 1_000_000) -> Written:
-        with replace_folder(path) as folder, ParquetFolder(folder, table.schema, file_rows) as files:
+    def write(
+        self, table: Table, path: Path, *, sort: Sequence[str] = (), file_rows: int = 1_000_000, passing: bool = False
+    ) -> Written:
+        with replace_folder(path) as folder, ParquetFolder(folder, table.schema, file_rows, dictionaries=not passing) as files:
             if not sort:
                 for batch in table.batches():
                     files.add(batch)
@@ -146,7 +148,7 @@ class LocalEngine:
         """Sort through DuckDB. A table that is not on disk is put there first: DuckDB's threads must not wait on our worker processes."""
         parked = folder.parent / f"{folder.name}.unsorted"
         if table.path is None:
-            with replace_folder(parked) as park, ParquetFolder(park, table.schema, 1_000_000) as unsorted:
+            with replace_folder(parked) as park, ParquetFolder(park, table.schema, 1_000_000, dictionaries=False) as unsorted:
                 for batch in table.batches():
                     unsorted.add(batch)
             table = self.read(parked)

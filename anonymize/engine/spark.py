@@ -175,7 +175,15 @@ class SparkEngine:
 
         return self._lazy(table.name, schema, plan)
 
-    def write(self, table: Table, path: Path, *, sort: Sequence[str] = (), file_rows: int = 1_000_000) -> Written:
+    def write(
+        self,
+        table: Table,
+        path: Path,
+        *,
+        sort: Sequence[str] = (),
+        file_rows: int = 1_000_000,
+        passing: bool = False,  # noqa: ARG002
+    ) -> Written:
         with replace_folder(path) as folder:
             if not sort and not isinstance(table, SparkTable) and table.path is None:
                 # From a source: one stream, which is here.
