@@ -85,7 +85,8 @@ def compare(sides: Sides, columns: Mapping[str, Column], k: int, *, paired_rows:
 
 
 def opened(sides: Sides, quasi: Sequence[str]) -> duckdb.DuckDBPyConnection:
-    """Views `before` and `after`, each with `__who`, and a table `paired` of the quasi-identifiers: b0, a0, b1 … of each row, and `here`."""
+    """Views `before` and `after`, each with `__who`, the files alone as `b` and `d`, and a table `paired` of the quasi-identifiers: b0, a0, b1 …
+    and `here` of each person's rows, with the number of rows that are so (`times`)."""
     duck = duckdb.connect(config={"memory_limit": memory.counting(), "temp_directory": str(sides.scratch)})
     duck.execute("SET enable_progress_bar = false")
     for name, files in (("b", sides.before), ("d", sides.after), ("r", sides.rows)):
@@ -97,9 +98,10 @@ def opened(sides: Sides, quasi: Sequence[str]) -> duckdb.DuckDBPyConnection:
     if quasi:
         cells = ", ".join(f"before.{quoted(name)} AS b{n}, after.{quoted(name)} AS a{n}" for n, name in enumerate(quasi))
         joined = "before LEFT JOIN after ON before.__row = after.__row"
-        duck.execute(f"CREATE TEMP TABLE paired AS SELECT before.__who, after.__row IS NOT NULL AS here, {cells} FROM {joined}")  # noqa: S608
+        each = f"SELECT before.__who, after.__row IS NOT NULL AS here, {cells} FROM {joined}"  # noqa: S608
+        duck.execute(f"CREATE TEMP TABLE paired AS SELECT *, count(*) AS times FROM ({each}) GROUP BY ALL")  # noqa: S608
         for n, name in enumerate(quasi):
-            query = f"SELECT b{n} AS value, a{n} AS published, here, __who FROM paired"  # noqa: S608
+            query = f"SELECT b{n} AS value, a{n} AS published, here, __who, times FROM paired"  # noqa: S608
             duck.execute(f"CREATE VIEW {quoted('of ' + name)} AS {query}")
     return duck
 
@@ -165,7 +167,7 @@ class Quasi(_Compared):
         self, duck: duckdb.DuckDBPyConnection, name: str, type: pa.DataType, hierarchy: Hierarchy, only: int | None, people: str
     ) -> None:
         self.duck, self.view, self.hierarchy, self.people = duck, quoted("of " + name), hierarchy, people
-        query = f"SELECT value, published, here, count(*) AS rows FROM {self.view} GROUP BY ALL ORDER BY ALL"  # noqa: S608
+        query = f"SELECT value, published, here, sum(times)::BIGINT AS rows FROM {self.view} GROUP BY ALL ORDER BY ALL"  # noqa: S608
         pairs = duck.sql(query).to_arrow_table().combine_chunks()
         self.pairs, self.rows = pairs, pairs["rows"].to_numpy()
         self.here = pairs["here"].to_numpy(zero_copy_only=False).astype(bool)
@@ -177,6 +179,7 @@ class Quasi(_Compared):
         self.level = self._levels(only)
         self._coarse = next((level for level, labels in enumerate(self.labels) if len(pc.unique(labels)) <= _BINS), len(self.labels) - 1)
         self._seen = pc.unique(self.labels[self._coarse])
+        self._code = _places(self.labels[self._coarse], self._seen)
         kept = pa.table({"label": self.published, "rows": self.rows}).filter(pa.array(self.here))
         often = kept.group_by("label").aggregate([("rows", "sum")]).sort_by([("rows_sum", "descending"), ("label", "ascending")])
         self._common = often["label"].combine_chunks().slice(0, _BINS)
@@ -280,7 +283,7 @@ class Quasi(_Compared):
 
     def codes(self, column: pa.Array, side: str) -> np.ndarray:
         if side == "before":
-            return _places(self.hierarchy.generalize(column.cast(self.values.type), self._coarse).cast(pa.string()), self._seen)
+            return np.asarray(self._code[pc.index_in(column.cast(self.values.type), self.values).to_numpy(zero_copy_only=False)])
         return _places(column.cast(pa.string()), self._common)
 
 
@@ -293,7 +296,7 @@ class _Number(_Compared):
         number = f"epoch({cell}::TIMESTAMP) / 86400.0" if kind == "date" else f"{cell}::DOUBLE"
         self.number = f"CASE WHEN isfinite({number}) THEN {number} END"
         self.low, self.wide = 0.0, 1.0
-        low, high = _row(duck, f"SELECT min({self.number}), max({self.number}) FROM before")  # noqa: S608
+        low, high = _row(duck, f"SELECT min({self.number}), max({self.number}) FROM b")  # noqa: S608
         self.empty = low is None
         if not self.empty:
             self.low, self.wide = self._span(low, high)
@@ -315,9 +318,11 @@ class _Number(_Compared):
 
     def _binned(self, side: str, low: float, wide: float) -> tuple[np.ndarray, int]:
         """float64 (100): rows by equal range, those beyond in the outermost; and the rows without a value."""
+        # The files alone: whose a row is does not matter here, and to join that takes longer than to count.
+        files = {"before": "b", "after": "d"}[side]
         place = f"greatest(0, least({_BINS - 1}, floor(({self.number} - {low!r}) / {wide!r} * {_BINS})))::INT"
         counts, missing = np.zeros(_BINS), 0
-        for bin_, rows in self.duck.execute(f"SELECT {place} AS bin, count(*) FROM {side} GROUP BY bin").fetchall():  # noqa: S608
+        for bin_, rows in self.duck.execute(f"SELECT {place} AS bin, count(*) FROM {files} GROUP BY bin").fetchall():  # noqa: S608
             if bin_ is None:
                 missing = rows
             else:
@@ -360,16 +365,16 @@ class _Category(_Compared):
 
     def __init__(self, duck: duckdb.DuckDBPyConnection, name: str) -> None:
         self.duck, self.cell = duck, f"{quoted(name)}::VARCHAR"
-        often = f"SELECT {self.cell} AS v FROM before GROUP BY v ORDER BY count(*) DESC, v LIMIT {_BINS}"  # noqa: S608
+        often = f"SELECT {self.cell} AS v FROM b GROUP BY v ORDER BY count(*) DESC, v LIMIT {_BINS}"  # noqa: S608
         self._common = duck.sql(often).to_arrow_table()["v"].combine_chunks()
 
     def utility(self, role: str, k: int) -> ColumnUtility:  # noqa: ARG002
-        both = f"SELECT {self.cell} AS v, 1 AS b, 0 AS a FROM before UNION ALL SELECT {self.cell}, 0, 1 FROM after"  # noqa: S608
+        both = f"SELECT {self.cell} AS v, 1 AS b, 0 AS a FROM b UNION ALL SELECT {self.cell}, 0, 1 FROM d"  # noqa: S608
         each = f"SELECT sum(b) AS b, sum(a) AS a FROM ({both}) GROUP BY v"  # noqa: S608
         whole = "greatest(1, (SELECT count(*) FROM {}))"
-        apart = f"sum(abs(b / {whole.format('before')} - a / {whole.format('after')})) / 2"
+        apart = f"sum(abs(b / {whole.format('b')} - a / {whole.format('d')})) / 2"
         (shared,) = _row(self.duck, f"SELECT {apart} FROM ({each})")  # noqa: S608
-        none = _row(self.duck, "SELECT (SELECT count(*) FROM before) > 0 AND (SELECT count(*) FROM after) = 0")[0]
+        none = _row(self.duck, "SELECT (SELECT count(*) FROM b) > 0 AND (SELECT count(*) FROM d) = 0")[0]
         return ColumnUtility(role, "category", None, None, 1.0 if none else float(shared or 0.0), None, None)
 
     def codes(self, column: pa.Array, side: str) -> np.ndarray:  # noqa: ARG002

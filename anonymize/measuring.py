@@ -38,7 +38,8 @@ def measure(
 
     duck = _open(files, subjects, delimiter)
     _people(duck, columns)
-    histogram = _histogram(duck, range(len(columns)))
+    people = _size(duck)
+    histogram = _histogram(duck, range(len(columns)), people)
     sizes = Sizes.of(histogram)
     figures = risk(sizes, threshold=threshold, population=population).asdict()
     shares, low = {}, 0
@@ -48,9 +49,9 @@ def measure(
         low = high
     drivers = {}
     for place, column in enumerate(columns):
-        rest = Sizes.of(_histogram(duck, [n for n in range(len(columns)) if n != place]))
+        rest = Sizes.of(_histogram(duck, [n for n in range(len(columns)) if n != place], people))
         drivers[column] = round(rest.classes / max(rest.subjects, 1), 6)
-    seen = {column: attacks(*_profiles(duck, columns, column)).asdict() for column in sensitive}
+    seen = {column: attacks(*_profiles(duck, columns, column, people)).asdict() for column in sensitive}
     told = {column: one["told"] for column, one in seen.items()}
     by_size = {str(size): histogram[size] for size in sorted(histogram)}
     ordered = dict(sorted(drivers.items(), key=lambda item: item[1]))
@@ -87,20 +88,20 @@ def _cells(columns: Sequence[str]) -> str:
     return "".join(f"{_quoted(name)} AS k{n}, " for n, name in enumerate(columns)) or "0 AS k0, "
 
 
-def _histogram(duck: Any, places: Sequence[int]) -> dict[int, int]:
-    """Size -> classes, of the columns at some places. Rows of no subject count each alone."""
+def _histogram(duck: Any, places: Sequence[int], people: str) -> dict[int, int]:
+    """Size -> classes, of the columns at some places. people: how they are counted (`_size`)."""
     keys = ", ".join(f"k{n}" for n in places) or "'all'"
-    query = f"SELECT size, count(*) FROM (SELECT {_size(duck)} AS size FROM people GROUP BY {keys}) GROUP BY size"  # noqa: S608
+    query = f"SELECT size, count(*) FROM (SELECT {people} AS size FROM people GROUP BY {keys}) GROUP BY size"  # noqa: S608
     return dict(duck.execute(query).fetchall())
 
 
 def _size(duck: Any) -> str:
-    """How the people of `people` are counted: where nobody is in two classes, rows are people, and are counted in a fraction of the time."""
+    """How the people of `people` are counted, rows of no subject each alone: where nobody is in two classes, rows are people, and are counted in a fraction of the time."""
     once = duck.execute("SELECT count(DISTINCT who) = count(who) FROM people").fetchone()[0]
     return "count(*)" if once else "count(DISTINCT who) + count(*) FILTER (who IS NULL)"
 
 
-def _profiles(duck: Any, columns: Sequence[str], sensitive: str) -> tuple[Profiles, float]:
+def _profiles(duck: Any, columns: Sequence[str], sensitive: str, people: str) -> tuple[Profiles, float]:
     """How the classes hold a column, in subjects; and the share of its commonest value in all."""
     import numpy as np
 
@@ -111,7 +112,6 @@ def _profiles(duck: Any, columns: Sequence[str], sensitive: str) -> tuple[Profil
     known = f"SELECT DISTINCT {cells}{_quoted(sensitive)}::VARCHAR AS v, __subject AS who FROM t WHERE __subject IS NOT NULL"  # noqa: S608
     alone = f"SELECT {cells}{_quoted(sensitive)}::VARCHAR AS v, NULL AS who FROM t WHERE __subject IS NULL"  # noqa: S608
     duck.execute(f"CREATE OR REPLACE TEMP TABLE valued AS {known} UNION ALL {alone}")
-    people = _size(duck)
     held = f"SELECT {keys}, v, 0 AS whole, count(*) AS n FROM valued GROUP BY {keys}, v"  # noqa: S608
     counted = f"{held} UNION ALL SELECT {keys}, NULL, 1, {people} FROM people GROUP BY {keys}"  # noqa: S608
     known = "WHERE whole = 0 AND v IS NOT NULL"
