@@ -64,6 +64,36 @@ def loss_of_leaves(losses: np.ndarray, starts: np.ndarray, leaves: np.ndarray, a
 
 
 @compiled
+def raise_bounds(bounds: np.ndarray, steps: np.ndarray, box: np.ndarray, kept: np.ndarray, low: np.ndarray, more: float) -> None:
+    """Raise the bound of each node of a box to what its records keep at least: the sum over the columns, and `more`.
+
+    bounds: float64 (nodes), changed in place; steps: int64 (m), a column's next level is so many nodes further; box: int64 (m), levels of each
+    column, from the lowest up; kept: float64 (m, levels), the loss of the records that can be published; low: int64 (m), the lowest levels.
+    """
+    m = len(box)
+    if not m:
+        bounds[0] = max(bounds[0], more)
+        return
+    at, total, node, c = np.zeros(m, np.int64), np.zeros(m), 0, 0
+    while c >= 0:
+        for d in range(c, m - 1):
+            total[d + 1] = total[d] + kept[d, low[d] + at[d]]
+        for level in range(box[m - 1]):
+            bound = total[m - 1] + kept[m - 1, low[m - 1] + level] + more
+            place = node + level * steps[m - 1]
+            bounds[place] = max(bounds[place], bound)
+        c = m - 2
+        while c >= 0:
+            at[c] += 1
+            node += steps[c]
+            if at[c] < box[c]:
+                break
+            node -= box[c] * steps[c]
+            at[c] = 0
+            c -= 1
+
+
+@compiled
 def number_classes(codes: np.ndarray, steps: np.ndarray, prior: np.ndarray, width: int, space: int, ids: np.ndarray) -> int:
     """Number the classes of n tuples from 0, in the order in which they are met; returns how many there are.
 

@@ -156,8 +156,7 @@ class _Dense(_Bounds):
 
     def __init__(self, judge: Judge, lowest: Node, highest: Node) -> None:
         self._judge, self._lowest = judge, lowest
-        self._marginals = [m[a : b + 1] for m, a, b in zip(judge.marginals, lowest, highest, strict=True)]
-        self._array = outer_sum(self._marginals)
+        self._array = outer_sum([m[a : b + 1] for m, a, b in zip(judge.marginals, lowest, highest, strict=True)])
         self._flat = self._array.reshape(-1)
         self._steps = np.array(self._array.strides, np.int64) // self._array.itemsize
         self._low, self._extents = np.array(lowest, np.int64), np.array(self._array.shape, np.int64)
@@ -179,15 +178,14 @@ class _Dense(_Bounds):
         return [tuple(step) for step in path.tolist()]
 
     def learn(self, verdict: Verdict, bound: float | None) -> None:
-        box = self._array[tuple(slice(0, at + 1) for at in self._place(verdict.node))]
+        from anonymize.privacy import kernels
+
+        place = self._place(verdict.node)
         if bound is not None:
-            box[...] = bound
+            self._array[tuple(slice(0, at + 1) for at in place)] = bound
             return
-        parts = [
-            (marginal - lost[low : low + len(marginal)])[: at + 1]
-            for marginal, lost, low, at in zip(self._marginals, verdict.lost, self._lowest, self._place(verdict.node), strict=True)
-        ]
-        np.maximum(box, outer_sum(parts) + verdict.barred * self._judge.weight, out=box)
+        kept = self._judge.marginals - verdict.lost
+        kernels.raise_bounds(self._flat, self._steps, np.array(place, np.int64) + 1, kept, self._low, verdict.barred * self._judge.weight)
 
     def close(self, node: Node) -> None:
         self._array[self._place(node)] = float("inf")

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from anonymize.errors import AnonymizeError
 from anonymize.hierarchies import Hierarchy, build
-from anonymize.privacy import SearchSettings, search
+from anonymize.privacy import SearchSettings, kernels, search
+from anonymize.privacy.search import outer_sum
 
 HIERARCHIES: dict[str, Hierarchy] = {"age": build("age"), "zip": build("us-zip"), "sex": build("flat")}
 ROWS = st.lists(
@@ -113,3 +114,19 @@ def test_arx_has_no_better_optimum_on_adult(data_dir: Path, suppression: float, 
     names = ", ".join(f'"{name}"' for name in hierarchies)
     counted = duckdb.sql(f"SELECT {names}, count(*) AS subjects FROM rows GROUP BY ALL").to_arrow_table()
     assert search(counted, hierarchies, SearchSettings(k=5, suppression=suppression)).loss <= reference + 1e-6
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 4), min_size=0, max_size=4), st.integers(0, 2**32 - 1))
+def test_bounds_of_a_box_are_raised_to_the_sum_over_its_columns(shape: list[int], seed: int) -> None:
+    numbers, m = np.random.default_rng(seed), len(shape)
+    low, kept = numbers.integers(0, 2, m), numbers.random((m, 6))
+    box = np.array([numbers.integers(1, side + 1) for side in shape], np.int64)
+    before = np.asarray(numbers.random(shape) * 2)
+    after = before.copy()
+    steps = np.array(after.strides, np.int64) // after.itemsize
+    kernels.raise_bounds(after.reshape(-1), steps, box, kept, low.astype(np.int64), 0.25)
+    inside = tuple(slice(0, side) for side in box)
+    expected = before.copy()
+    expected[inside] = np.maximum(before[inside], outer_sum([kept[c, low[c] : low[c] + box[c]] for c in range(m)]) + 0.25)
+    assert np.array_equal(after, expected)
