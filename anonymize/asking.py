@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from anonymize.errors import AnonymizeError
 from anonymize.hierarchies import Hierarchy, build, data_drawn, drawn
+from anonymize.judging.recount import Wanted
 from anonymize.policy.model import Policy, Role
 from anonymize.population import People
 from anonymize.privacy.lattice import values_in_order
@@ -30,7 +31,6 @@ from anonymize.privacy.models import (
     parse_t,
     safe_sampling_k,
 )
-from anonymize.recount import Wanted
 
 
 def parse(l: Sequence[str], t: Sequence[str], beta: Sequence[str] = ()) -> list[Model]:  # noqa: E741

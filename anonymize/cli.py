@@ -16,8 +16,8 @@ from anonymize.errors import AnonymizeError, without_values
 from anonymize.exploring import explore_command
 from anonymize.generalizing.command import generalize_command
 from anonymize.importing.command import policies_command, policy_command
+from anonymize.judging.measuring import risk_command
 from anonymize.lasting.command import forget_command, quarantine_group
-from anonymize.measuring import risk_command
 from anonymize.progress import Lines, OnTerminal, Watcher
 from anonymize.reporting import report_command
 from anonymize.shelf import datasets_command, verify_command

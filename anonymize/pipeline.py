@@ -27,7 +27,7 @@ from anonymize.detect.columns import searched_kinds
 from anonymize.engine.base import Table
 from anonymize.errors import AnonymizeError, GateFailed, ReviewMissing
 from anonymize.hierarchies import Hierarchy
-from anonymize.judging import (
+from anonymize.judging.gates import (
     differences_gate,
     events_gate,
     expectations_gate,

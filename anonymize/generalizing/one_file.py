@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from anonymize.hierarchies.tables import CsvHierarchy
+    from anonymize.judging.recount import Wanted
     from anonymize.population import People
     from anonymize.privacy import LocalSolution, SearchSettings, Solution
     from anonymize.privacy.models import Model
-    from anonymize.recount import Wanted
 
 _WHOSE = "__subject"
 #: Utility is measured over so many tuples of the tally at the most.
@@ -461,7 +461,7 @@ def _write(
 
 def _recounted(file: FlatFile, partial: Path, quasi: Mapping[str, CsvHierarchy], asked: Asked, wanted: Wanted, rows: int) -> Any:
     """Count the written file anew. Raises StepFailed where it does not hold."""
-    from anonymize.recount import recount
+    from anonymize.judging.recount import recount
 
     found = recount(partial, list(quasi), wanted, subject=_beside(partial) if asked.subject else None, delimiter=file.delimiter or ",")
     if found.rows != rows:
@@ -476,7 +476,7 @@ def _failed_against_people(file: FlatFile, partial: Path, quasi: Mapping[str, Cs
     """What the written file does not hold against the population, both counted anew."""
     import pyarrow as pa
 
-    from anonymize.recount import Crowd, against, failed_against, values_of
+    from anonymize.judging.recount import Crowd, against, failed_against, values_of
 
     if asked.population is None:
         return []

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from anonymize import asking
 from anonymize.engine.files import GROUP_ROWS
 from anonymize.errors import GateFailed, StoreError, without_values
+from anonymize.judging.recount import Rows, Wanted, recount, smallest_combination
 from anonymize.policy.model import Policy, Role
 from anonymize.privacy.lattice import values_in_order
 from anonymize.privacy.models import Model, columns_of
@@ -28,7 +29,6 @@ from anonymize.publish.manifest import TableFact
 from anonymize.publish.parquet import hash_file
 from anonymize.publish.sealing import unseal
 from anonymize.publish.store import Version
-from anonymize.recount import Rows, Wanted, recount, smallest_combination
 from anonymize.taking_back.searching import id_column
 from anonymize.taking_back.subjects import KeyedIds
 from anonymize.taking_back.withheld import found_in

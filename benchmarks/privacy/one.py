@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from anonymize.hierarchies import Hierarchy
+from anonymize.judging.recount import Wanted, recount
 from anonymize.privacy import LocalSolution, SearchSettings, Solution, recode_locally, search
-from anonymize.recount import Wanted, recount
 from benchmarks.privacy import cases
 
 RUNS = 5

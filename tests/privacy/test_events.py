@@ -18,11 +18,11 @@ from anonymize import pipeline
 from anonymize.errors import AnonymizeError, PolicyError
 from anonymize.hierarchies import build
 from anonymize.hierarchies.tables import CsvHierarchy
+from anonymize.judging.recount import Rows, Wanted, combinations_fail, smallest_combination
 from anonymize.policy.loader import load
 from anonymize.privacy import SearchSettings, search_events
 from anonymize.privacy.events import DEMOGRAPHICS, About, as_one_text
 from anonymize.privacy.models import BetaLikeness, CloseT, DistinctL, Model
-from anonymize.recount import Rows, Wanted, combinations_fail, smallest_combination
 from anonymize.run import Run
 from tests.road import hospital
 

@@ -19,7 +19,7 @@ from anonymize import flat
 from anonymize.cli import cli
 from anonymize.errors import AnonymizeError, StepFailed
 from anonymize.generalizing import Asked, InputError, generalize, one_file
-from anonymize.recount import Wanted, recount
+from anonymize.judging.recount import Wanted, recount
 
 AGES = [str(age) for age in range(20, 40)]
 SEXES = ["F", "M"]

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from anonymize.errors import AnonymizeError
 from anonymize.hierarchies.tables import CsvHierarchy
+from anonymize.judging.recount import Crowd, _alike, against, safe_delta
 from anonymize.policy.model import Privacy
 from anonymize.privacy import SearchSettings, recode_locally, search
 from anonymize.privacy.lattice import POPULATION, values_in_order
@@ -37,7 +38,6 @@ from anonymize.privacy.models import (
     safe_sampling_delta,
     safe_sampling_k,
 )
-from anonymize.recount import Crowd, _alike, against, safe_delta
 from tests.privacy.test_search import HIERARCHIES, ROWS, Row, at
 
 ILLNESSES = ["asthma", "copd", "flu", "gout"]

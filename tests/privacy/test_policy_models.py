@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from anonymize import asking, judging, pipeline, releasing, sampling
+from anonymize import asking, pipeline, releasing, sampling
 from anonymize.errors import GateFailed, PolicyError
 from anonymize.hierarchies import build
+from anonymize.judging import gates
+from anonymize.judging.recount import Wanted
 from anonymize.policy.loader import load
-from anonymize.recount import Wanted
 from anonymize.run import Run
 from tests.road import hospital
 
@@ -74,7 +75,7 @@ def test_hierarchical_closeness_takes_the_hierarchy_of_the_rule(folder: Path) ->
 
 def test_a_class_that_breaks_it_stops_the_release(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run.open(load(policy(folder, 'l: ["sex:2"]', sex="sensitive")))
-    monkeypatch.setattr(judging.asking, "wanted", lambda *_: Wanted(3, diversity=(("sex", "distinct", (3.0,)),)))
+    monkeypatch.setattr(gates.asking, "wanted", lambda *_: Wanted(3, diversity=(("sex", "distinct", (3.0,)),)))
     with pytest.raises(GateFailed, match="classes are not distinct 3-diverse in sex"):
         pipeline.to_review(run)
 

@@ -13,20 +13,30 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from anonymize import asking
-from anonymize.comparing import Column, Sides, compare
-from anonymize.differencing import Seen, differences
 from anonymize.engine.base import Table
 from anonymize.hierarchies import Hierarchy
+from anonymize.judging.comparing import Column, Sides, compare
+from anonymize.judging.differencing import Seen, differences
+from anonymize.judging.measuring import measure
+from anonymize.judging.minimality import Known, minimality
+from anonymize.judging.recount import (
+    Crowd,
+    Rows,
+    against,
+    combinations_fail,
+    failed_against,
+    recount,
+    safe_delta,
+    smallest_combination,
+    values_of,
+)
 from anonymize.lasting.given_up import came
-from anonymize.measuring import measure
-from anonymize.minimality import Known, minimality
 from anonymize.policy.model import Method, Role, Rule
 from anonymize.privacy.attacks import Minimality
 from anonymize.privacy.models import Model, columns_of
 from anonymize.privacy.utility import rounded
 from anonymize.publish import Store, published_schema
 from anonymize.publish.store import Version
-from anonymize.recount import Crowd, Rows, against, combinations_fail, failed_against, recount, safe_delta, smallest_combination, values_of
 from anonymize.releasing import store_uri
 from anonymize.run import Run
 from anonymize.transform.batch import SUBJECT

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from anonymize.comparing import Column, Quasi, Sides, opened, quoted
+from anonymize.judging.comparing import Column, Quasi, Sides, opened, quoted
 from anonymize.privacy.attacks import Minimality
 from anonymize.privacy.models import Model
 

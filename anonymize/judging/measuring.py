@@ -96,7 +96,8 @@ def _histogram(duck: Any, places: Sequence[int], people: str) -> dict[int, int]:
 
 
 def _size(duck: Any) -> str:
-    """How the people of `people` are counted, rows of no subject each alone: where nobody is in two classes, rows are people, and are counted in a fraction of the time."""
+    """How the people of `people` are counted, rows of no subject each alone: where nobody is in two classes, rows are people, and are
+    counted in a fraction of the time."""
     once = duck.execute("SELECT count(DISTINCT who) = count(who) FROM people").fetchone()[0]
     return "count(*)" if once else "count(DISTINCT who) + count(*) FILTER (who IS NULL)"
 

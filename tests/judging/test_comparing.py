@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anonymize import pipeline
-from anonymize.comparing import Column, Sides, compare
 from anonymize.hierarchies import build
+from anonymize.judging.comparing import Column, Sides, compare
 from anonymize.policy.loader import load
 from anonymize.privacy.utility import Bar, Utility, cramers_v, earth_mover, folded, mutual_information, total_variation
 from anonymize.run import Run

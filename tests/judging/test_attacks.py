@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anonymize.comparing import Column
-from anonymize.measuring import measure
-from anonymize.minimality import Known, minimality
+from anonymize.judging.comparing import Column
+from anonymize.judging.measuring import measure
+from anonymize.judging.minimality import Known, minimality
 from anonymize.privacy.models import DistinctL
-from tests.privacy.test_utility import AGES, PLACES, finest, published, sides
-from tests.privacy.test_utility import Row as Cells
-from tests.privacy.test_utility import rows as cells
+from tests.judging.test_comparing import AGES, PLACES, finest, published, sides
+from tests.judging.test_comparing import Row as Cells
+from tests.judging.test_comparing import rows as cells
 
 ROWS = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["1", "2", "3", "4", None])), min_size=1, max_size=25)
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anonymize.cli import cli
-from anonymize.measuring import measure
+from anonymize.judging.measuring import measure
 from anonymize.privacy.risk import Sizes, average_class, discernibility, entropy_left, pitman, population_uniques, risk, snb, zayatz
 
 

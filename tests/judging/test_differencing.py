@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anonymize import pipeline
-from anonymize.differencing import Differences, Seen, differences
 from anonymize.errors import GateFailed
+from anonymize.judging.differencing import Differences, Seen, differences
 from anonymize.policy.loader import load
 from anonymize.run import Run
 from tests.road import hospital
