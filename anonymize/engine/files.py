@@ -52,9 +52,7 @@ class ParquetFolder:
     rows keeps its schema. dictionaries: whether columns are encoded by dictionaries first, as readers of what leaves like it; to encode and to
     decode takes twice as long."""
 
-    def __init__(
-        self, folder: Path, schema: pa.Schema, file_rows: int, *, name: str = "part-{:05}.parquet", dictionaries: bool = True
-    ) -> None:
+    def __init__(self, folder: Path, schema: pa.Schema, file_rows: int, *, name: str = "part-{:05}.parquet", dictionaries: bool = True) -> None:
         self._dictionaries = dictionaries
         self.folder, self.schema, self.file_rows, self.name = folder, schema, file_rows, name
         self.rows = 0

@@ -33,6 +33,8 @@ from anonymize.policy.memory import duckdb_limit, shares
 SMALL, SMALL_TEXT = 8 << 20, BATCH_BYTES
 #: A batch for this process itself. Bytes.
 LARGE = 16 << 20
+#: What DuckDB sorts with, a thread: with more it is no faster, for what it holds it must first be given. Bytes.
+SORTING = 250_000_000
 #: How many dying workers a map pays for to find the record that kills them; after that whole batches are given up.
 MOST_DEATHS = 40
 #: Tried once more, alone: a worker that was killed, and one that says itself that memory is out.
@@ -67,6 +69,7 @@ class LocalEngine:
     def __init__(self, *, workers: int = 0, memory: str = "4GB", scratch: Path, tally: int = TALLY_LIMIT) -> None:
         share = shares(memory, workers, cores=os.cpu_count() or 1)
         self.workers, self.memory, self.under_way = share.workers, duckdb_limit(share.duckdb), share.under_way
+        self.sorting = duckdb_limit(min(share.duckdb, share.workers * SORTING))
         self.scratch, self.tally_limit = scratch, tally
         self._pool: ProcessPoolExecutor | None = None
         self._marks: dict[Path, int] = {}
@@ -123,9 +126,7 @@ class LocalEngine:
 
         return Table(table.name, schema, batches)
 
-    def write(
-        self, table: Table, path: Path, *, sort: Sequence[str] = (), file_rows: int = 1_000_000, passing: bool = False
-    ) -> Written:
+    def write(self, table: Table, path: Path, *, sort: Sequence[str] = (), file_rows: int = 1_000_000, passing: bool = False) -> Written:
         with replace_folder(path) as folder, ParquetFolder(folder, table.schema, file_rows, dictionaries=not passing) as files:
             if not sort:
                 for batch in table.batches():
@@ -153,8 +154,8 @@ class LocalEngine:
                     unsorted.add(batch)
             table = self.read(parked)
         order = ", ".join(f"{_quoted(c)} NULLS FIRST" for c in sort)
-        with self._duck({"input": table}) as duck, without_values(f"sort {table.name}"):
-            for batch in duck.sql(f"SELECT * FROM input ORDER BY {order}").to_arrow_reader(BATCH_ROWS * 10) or ():  # noqa: S608
+        with self._duck({"input": table}, self.sorting) as duck, without_values(f"sort {table.name}"):
+            for batch in duck.sql(f"SELECT * FROM input ORDER BY {order}").to_arrow_reader(BATCH_ROWS * 5) or ():  # noqa: S608
                 files.add(batch.cast(files.schema))
         shutil.rmtree(parked, ignore_errors=True)
 
@@ -285,9 +286,9 @@ class LocalEngine:
 
     # ------------------------------------------------------------------------------------------------------------------------ DuckDB
 
-    def _duck(self, tables: dict[str, Table]) -> duckdb.DuckDBPyConnection:
+    def _duck(self, tables: dict[str, Table], limit: str | None = None) -> duckdb.DuckDBPyConnection:
         self.scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-        duck = duckdb.connect(config={"memory_limit": self.memory, "temp_directory": str(self.scratch), "threads": self.workers})
+        duck = duckdb.connect(config={"memory_limit": limit or self.memory, "temp_directory": str(self.scratch), "threads": self.workers})
         duck.execute("SET enable_progress_bar = false")
         for name, table in tables.items():
             if table.path is not None:

@@ -286,7 +286,8 @@ def risks(run: Run, staged: dict[str, Staged]) -> dict[str, Any]:
         quasi, sensitive = quasi_columns(rules), [name for name, rule in rules.items() if rule.role is Role.SENSITIVE]
         if quasi:
             threshold = 1 / asking.k_of(run.policy, table)
-            found[table] = measure(one.files(one.data), quasi, subjects=one.files(one.subjects), threshold=threshold, sensitive=sensitive)
+            files, subjects, scratch = one.files(one.data), one.files(one.subjects), run.folder("scratch")
+            found[table] = measure(files, quasi, subjects=subjects, threshold=threshold, sensitive=sensitive, scratch=scratch)
             for column, attacked in _minimality(run, one).items():
                 found[table]["attacks"].setdefault(column, {})["minimality"] = rounded(asdict(attacked))
     return found

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from anonymize.errors import AnonymizeError
+from anonymize.policy import memory
 
 if TYPE_CHECKING:
     from anonymize.privacy.attacks import Profiles
@@ -24,19 +27,27 @@ def measure(
     threshold: float = 0.09,
     delimiter: str | None = None,
     sensitive: Sequence[str] = (),
+    scratch: Path | None = None,
 ) -> dict[str, Any]:
     """The risk over some columns, and which of them drive it.
 
     files: Parquet, or a CSV with its delimiter; subjects: Parquet files of `__subject` beside them, a column that says whose a row is, or
-    None: each row is somebody's own. population, threshold: as in `risk`. Returns the figures of `Risk`, `sizes` (the share of subjects in
+    None: each row is somebody's own. population, threshold: as in `risk`; scratch: a private folder for what does not fit into memory; None: a
+    folder of the system's, made for it and removed. Returns the figures of `Risk`, `sizes` (the share of subjects in
     classes of 1, of up to 4, 10, 20, and more), `histogram` (class size -> classes), `drivers`: by column, the average risk were it not there,
     lowest first, so what to make coarser first; `told`: by sensitive column, the share of subjects in classes that have a single value, which
     is told of them without finding them; and `attacks`: by sensitive column, the figures of `privacy.attacks.Attacks`.
     """
+    if scratch is not None:
+        scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with TemporaryDirectory(prefix="risk-", dir=scratch) as room, closing(_open(files, subjects, delimiter, room)) as duck:
+        return _measured(duck, columns, population=population, threshold=threshold, sensitive=sensitive)
+
+
+def _measured(duck: Any, columns: Sequence[str], *, population: int | None, threshold: float, sensitive: Sequence[str]) -> dict[str, Any]:
     from anonymize.privacy.attacks import attacks
     from anonymize.privacy.risk import Sizes, risk
 
-    duck = _open(files, subjects, delimiter)
     _people(duck, columns)
     people = _size(duck)
     histogram = _histogram(duck, range(len(columns)), people)
@@ -58,10 +69,10 @@ def measure(
     return {**figures, "sizes": shares, "histogram": by_size, "drivers": ordered, "told": told, "attacks": seen}
 
 
-def _open(files: Sequence[Path], subjects: Sequence[Path] | str | None, delimiter: str | None) -> Any:
+def _open(files: Sequence[Path], subjects: Sequence[Path] | str | None, delimiter: str | None, room: str) -> Any:
     import duckdb
 
-    duck = duckdb.connect(config={"memory_limit": "2GB"})
+    duck = duckdb.connect(config={"memory_limit": memory.counting(), "temp_directory": room})
     duck.execute("SET enable_progress_bar = false")
     names = [str(file) for file in files]
     rows = duck.read_csv(names[0], sep=delimiter, header=True, all_varchar=True) if delimiter else duck.read_parquet(names)
@@ -96,8 +107,8 @@ def _histogram(duck: Any, places: Sequence[int], people: str) -> dict[int, int]:
 
 
 def _size(duck: Any) -> str:
-    """How the people of `people` are counted, rows of no subject each alone: where nobody is in two classes, rows are people, and are
-    counted in a fraction of the time."""
+    """How the people of `people` are counted, rows of no subject each alone: where nobody is in two classes, rows are people, and are counted in
+    a fraction of the time."""
     once = duck.execute("SELECT count(DISTINCT who) = count(who) FROM people").fetchone()[0]
     return "count(*)" if once else "count(DISTINCT who) + count(*) FILTER (who IS NULL)"
 

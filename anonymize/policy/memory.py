@@ -13,8 +13,9 @@ WORKER = 500_000_000
 DUCKDB, UNDER_WAY = 300_000_000, 50_000_000
 #: Of what is left, the part that may be under way to and from workers; and so many bytes are enough for any number of them.
 SHARE, MOST_UNDER_WAY = 0.1, 500_000_000
-#: What DuckDB may hold where something is counted beside the engine, by a gate or for a document; less where the engine has less (`keep`).
-COUNTING = 2_000_000_000
+#: What DuckDB may hold where something is counted beside the engine, by a gate or for a document; less where the engine has less (`keep`). With
+#: more it is hardly faster, and a release of ten million rows would take three times the memory of one of a million.
+COUNTING = 600_000_000
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?((?:[KMGT]i?)?B)", re.IGNORECASE)
 _UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 

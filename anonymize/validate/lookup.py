@@ -1,4 +1,4 @@
-"""Compiled look-up in sorted hashes. Import this inside functions: the compiler takes a second to load."""
+"""Compiled look-up in sorted hashes, and in a sieve of them. Import this inside functions: the compiler takes a second to load."""
 
 from __future__ import annotations
 
@@ -29,3 +29,22 @@ def find(table: np.ndarray, starts: np.ndarray, hashes: np.ndarray) -> np.ndarra
                     places[n] = place
                 break
     return places
+
+
+@compiled
+def mark(bits: np.ndarray, hashes: np.ndarray) -> None:
+    """Set each hash's bit of a sieve. bits: uint8, a power of two of them."""
+    mask = np.uint64(8 * bits.size - 1)
+    for n in range(hashes.size):
+        slot = hashes[n] & mask
+        bits[slot >> np.uint64(3)] |= np.uint8(1) << np.uint8(slot & np.uint64(7))
+
+
+@compiled
+def passes(bits: np.ndarray, hashes: np.ndarray) -> np.ndarray:
+    """bool (n): whether each hash's bit is set."""
+    mask, out = np.uint64(8 * bits.size - 1), np.empty(hashes.size, np.bool_)
+    for n in range(hashes.size):
+        slot = hashes[n] & mask
+        out[n] = (bits[slot >> np.uint64(3)] >> np.uint8(slot & np.uint64(7))) & np.uint8(1) != 0
+    return out

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import pyarrow.compute as pc
 from anonymize.keys import Key
 from anonymize.validate.extract import KINDS, Extracted, extract, member
 from anonymize.validate.features import hasher_of
-from anonymize.validate.hashing import U64, Hasher, distinct
+from anonymize.validate.hashing import MANY, U64, Hasher, distinct
 from anonymize.validate.spool import Records, Spool, merge
 
 SHARED = 10
@@ -33,8 +34,8 @@ PIECE = 50_000
 SORTED = ("own", "distinct")
 LARGE = 1 << 16
 """Hashes from which on they are looked up by compiled code."""
-COUNTS = "needles.json"
-_SIEVE_BITS = (16, 27)
+COUNTS, ANY = "needles.json", "any.hash"
+_SIEVE_BITS = (16, 29)
 
 
 @dataclass(frozen=True)
@@ -67,50 +68,63 @@ class Sorted:
 
 @dataclass(frozen=True)
 class Needles:
-    """The needles of a run. own: hashes bound to a subject; any: the same without the subject, a cheap first look; distinct: of any row.
+    """The needles of a run. own: hashes bound to a subject; distinct: of any row; path: where they lie, and beside them the own ones without
+    the subject, for a cheap first look.
 
     All are mapped from the disk: memory does not grow with the subjects.
     """
 
     hasher: Hasher
     own: Sorted
-    any: U64
     distinct: Sorted
+    path: Path
     counts: dict[str, Any] = field(default_factory=dict)
     """What is searched for and what is not, by kind: numbers alone."""
 
     @cached_property
     def sieve(self) -> Sieve:
         """Lets through every hash of a needle, and few others."""
-        return Sieve.of(self.any, self.distinct.hash)
+        first = self.path / ANY
+        total = first.stat().st_size // 8 + len(self.distinct.hash)
+        return Sieve.of(chain(_pieces_of(first), [self.distinct.hash]), total)
 
     @classmethod
     def open(cls, path: Path, key: Key) -> Needles:
         """Map the needles that `build_needles` wrote."""
         counts = json.loads((path / COUNTS).read_text())
-        return cls(hasher_of(key), Sorted.open(path / "own"), _mapped(path / "any.hash", np.uint64), Sorted.open(path / "distinct"), counts)
+        return cls(hasher_of(key), Sorted.open(path / "own"), Sorted.open(path / "distinct"), path, counts)
 
 
 @dataclass(frozen=True)
 class Sieve:
-    """One bit of memory a slot: a hash whose slot is empty is no needle."""
+    """One bit a slot: a hash whose slot is empty is no needle. bits: uint8, eight slots each, the lowest bit first."""
 
-    slots: npt.NDArray[np.bool_]
+    bits: npt.NDArray[np.uint8]
 
     @classmethod
-    def of(cls, *arrays: U64) -> Sieve:
-        """A sieve for the hashes of some arrays."""
-        total = sum(len(array) for array in arrays)
-        bits = min(max(int(total * 16).bit_length(), _SIEVE_BITS[0]), _SIEVE_BITS[1])
-        slots = np.zeros(1 << bits, bool)
-        for array in arrays:
-            for low in range(0, len(array), 1 << 20):
-                slots[array[low : low + (1 << 20)] & np.uint64(len(slots) - 1)] = True
-        return cls(slots)
+    def of(cls, hashes: Iterable[U64], total: int) -> Sieve:
+        """A sieve for the hashes of some arrays, that are so many."""
+        size = 1 << min(max(int(total * 16).bit_length(), _SIEVE_BITS[0]), _SIEVE_BITS[1])
+        if total >= LARGE:
+            from anonymize.validate import lookup
+
+            bits = np.zeros(size >> 3, np.uint8)
+            for array in hashes:
+                lookup.mark(bits, array)
+            return cls(bits)
+        slots = np.zeros(size, bool)
+        for array in hashes:
+            slots[array & np.uint64(size - 1)] = True
+        return cls(np.packbits(slots, bitorder="little"))
 
     def passes(self, hashes: U64) -> npt.NDArray[np.bool_]:
         """bool, length n."""
-        return self.slots[hashes & np.uint64(len(self.slots) - 1)]
+        if len(hashes) >= MANY:
+            from anonymize.validate import lookup
+
+            return lookup.passes(self.bits, np.ascontiguousarray(hashes))
+        slot = hashes & np.uint64(8 * len(self.bits) - 1)
+        return np.asarray((self.bits[slot >> np.uint64(3)] >> (slot & np.uint64(7)).astype(np.uint8)) & np.uint8(1)).astype(bool)
 
 
 def build_needles(identifiers: Iterator[pa.RecordBatch], key: Key, path: Path) -> Needles:
@@ -160,7 +174,7 @@ def merge_parts(path: Path, name: str) -> int:
 def finish(parts: Sequence[Gathered], key: Key, path: Path, merged: Sequence[int] | None = None) -> Needles:
     """The needles of all subjects, from what was gathered of parts of them. merged: how many `merge_parts` gave, where it was called."""
     rows = merged or [merge_parts(path, name) for name in SORTED]
-    with (path / "any.hash").open("wb") as out:
+    with (path / ANY).open("wb") as out:
         for part in parts:
             with (path / f"any.{part.part}").open("rb") as hashes:
                 shutil.copyfileobj(hashes, out, 1 << 20)
@@ -245,6 +259,13 @@ def _fresh(column: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     fresh = np.ones(len(column), bool)
     fresh[1:] = column[1:] != column[:-1]
     return fresh
+
+
+def _pieces_of(path: Path) -> Iterator[U64]:
+    """A file of hashes, some megabytes at a time."""
+    with path.open("rb") as file:
+        while len(piece := np.fromfile(file, np.uint64, 1 << 19)):
+            yield piece
 
 
 def _mapped(path: Path, type: type[np.generic]) -> npt.NDArray[Any]:

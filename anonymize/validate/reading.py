@@ -179,7 +179,7 @@ class Reader:
         if len(tokens) >= MANY:
             from anonymize.validate import scanning
 
-            at, hashes = scanning.sequences(tokens.hash, tokens.gap, features.LONGEST_SEQUENCE, features.NEAR, self.sieve.slots)
+            at, hashes = scanning.sequences(tokens.hash, tokens.gap, features.LONGEST_SEQUENCE, features.NEAR, self.sieve.bits)
             yield _all(OTHER, tokens.row[at], hashes ^ features.SEQUENCE, tokens.capital[at] | (not self.text), True)
             return
         runs = features.Sequences(tokens)

@@ -84,32 +84,33 @@ def scan(raw: np.ndarray, classes: np.ndarray, offsets: np.ndarray, far: int) ->
 
 @compiled
 def _sequences(
-    hashes: np.ndarray, gap: np.ndarray, powers: np.ndarray, near: int, marks: np.uint64, slots: np.ndarray, at: np.ndarray, out: np.ndarray
+    hashes: np.ndarray, gap: np.ndarray, powers: np.ndarray, near: int, marks: np.uint64, bits: np.ndarray, at: np.ndarray, out: np.ndarray
 ) -> int:
-    found, mask = 0, np.uint64(slots.size - 1)
+    found, mask = 0, np.uint64(8 * bits.size - 1)
     for first in range(hashes.size):
         total = hashes[first]
         for place in range(1, min(powers.size, hashes.size - first)):
             if gap[first + place - 1] > near:
                 break
             total += hashes[first + place] * powers[place]
-            if slots[(total ^ marks) & mask]:
+            slot = (total ^ marks) & mask
+            if (bits[slot >> np.uint64(3)] >> np.uint8(slot & np.uint64(7))) & np.uint8(1) != 0:
                 if found < at.size:
                     at[found], out[found] = first, total
                 found += 1
     return found
 
 
-def sequences(hashes: np.ndarray, gap: np.ndarray, longest: int, near: int, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def sequences(hashes: np.ndarray, gap: np.ndarray, longest: int, near: int, bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """int64, uint64 (n): where a run of two to `longest` tokens begins that a sieve lets through, and its hash, as of `features.Sequences`
-    without its mark. hashes, gap: of the tokens; near: what may stand between two; slots: bool, of the sieve."""
+    without its mark. hashes, gap: of the tokens; near: what may stand between two; bits: of the sieve."""
     powers = np.full(longest, BASE, np.uint64)
     powers[0] = 1
     powers = np.cumprod(powers, dtype=np.uint64)
     size = len(hashes)
     while True:
         at, out = np.empty(size, np.int64), np.empty(size, np.uint64)
-        found = _sequences(hashes, gap, powers, near, SEQUENCE, slots, at, out)
+        found = _sequences(hashes, gap, powers, near, SEQUENCE, bits, at, out)
         if found <= size:
             return at[:found], out[:found]
         size = found

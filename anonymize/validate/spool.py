@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 U64 = npt.NDArray[np.uint64]
 _BITS = 5
-_FLUSH_ROWS = 1 << 19
+_FLUSH_ROWS = 1 << 18
 
 
 @dataclass(frozen=True)

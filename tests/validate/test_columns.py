@@ -81,6 +81,18 @@ def test_compiled_look_up_is_that_of_a_sorted_table(monkeypatch: pytest.MonkeyPa
     assert places.tolist() == member(table, wanted).tolist()
 
 
+def test_a_sieve_lets_its_own_through_and_few_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    own, others = rng.integers(0, 1 << 63, (2, 5_000), np.uint64)
+    plain = needles.Sieve.of([own[:2_000], own[2_000:]], 5_000)
+    monkeypatch.setattr(needles, "LARGE", 1)
+    assert (needles.Sieve.of([own], 5_000).bits == plain.bits).all()
+    for many in (1, 1 << 30):
+        monkeypatch.setattr(needles, "MANY", many)
+        assert plain.passes(own).all()
+        assert 0 < plain.passes(others).mean() < 0.1
+
+
 def test_compiled_hashes_are_those_of_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
     rng, hasher = np.random.default_rng(1), hashing.Hasher(bytes(range(32)))
     start = np.sort(rng.integers(0, 9_000, 400))
@@ -113,7 +125,7 @@ def test_compiled_tokens_are_those_of_arrays(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_compiled_sequences_are_those_of_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
     hasher = hashing.Hasher(bytes(range(32)))
-    sieve = needles.Sieve(np.random.default_rng(1).random(1 << 16) < 0.4)
+    sieve = needles.Sieve(np.random.default_rng(1).integers(0, 255, 1 << 13).astype(np.uint8))
     read, known = reading.Reader(hasher, sieve, text=False, dates=False), tokens.Tokens.of(TEXTS, hasher)
 
     def occurrences() -> set[tuple[int, int]]:
