@@ -17,7 +17,6 @@ is not in it.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -96,8 +95,3 @@ def recall(notes: Sequence[Judged], sizes: Mapping[str, int], *, confidence: flo
         effective = min(float(sum(spans)), missed * (1 - missed) / variance) if variance > 0 else by_note
     found = exact(missed * effective, effective, confidence=confidence)
     return Interval(1 - found.share, 1 - found.high, 1 - found.low, effective, confidence)
-
-
-def notes_for(share: float, *, confidence: float = CONFIDENCE) -> int:
-    """So many notes without a miss show that fewer than this share have one: what to sample for a wanted bound."""
-    return math.ceil(math.log((1 - confidence) / 2) / math.log(1 - share))

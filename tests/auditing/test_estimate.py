@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from anonymize.auditing.estimate import Judged, exact, notes_for, notes_with_misses, recall, weights
+from anonymize.auditing.estimate import Judged, exact, notes_with_misses, recall, weights
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,6 @@ def test_nothing_missed_is_the_rule_of_three() -> None:
         "1,800 identifiers in 200 notes are 200 trials, as long as nobody knows how misses cluster"
     )
     assert exact(0, 200, confidence=0.9).high == pytest.approx(3 / 200, rel=0.01)
-    assert notes_for(leaky.high) in (200, 201)
 
 
 def test_a_note_counts_for_those_of_its_column() -> None:
