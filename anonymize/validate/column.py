@@ -130,6 +130,8 @@ class ColumnSearch:
 
     def read(self, column: pa.Array, owner: U64, offset: int) -> None:
         """Read a batch. owner: each row's subject, hashed, 0 for nobody; offset: the position of its first row in the table."""
+        if len(self.allowed) and pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
         if len(self.allowed) and pa.types.is_string(column.type):
             column = pc.if_else(pc.is_in(column, self.allowed), pa.scalar(None, pa.string()), column)
         self.rows += len(column)
@@ -205,6 +207,8 @@ class ColumnSearch:
             if len(word.others) < self.others:
                 strangers = np.setdiff1d(distinct(mine[some[~own[some]]]), distinct(mine[hit]), assume_unique=True)
                 word.others.update(strangers[strangers != 0][: self.others].tolist())
+                if len(word.others) >= self.others:
+                    self._reader.settled.append(value)  # shared by so many who do not bear it, whatever else comes
 
     def _tally(self, tally: Tally, found: Occurrences, hit: Bools, mine: U64, kind: np.ndarray, offset: int) -> None:
         at = np.flatnonzero(hit)

@@ -46,7 +46,9 @@ class Search:
         owner = np.memmap(self.owners, np.uint64, "r") if self.owners.stat().st_size else np.zeros(0, np.uint64)
         row = 0
         with without_values(f"leak gate {self.table}.{self.column}"):
-            for batch in _batches(self.files, [self.column]):
+            # Texts are longer than what can be told apart at once; of other columns the file has a list of the distinct values.
+            listed = [] if self.column in self.columns.text else [self.column]
+            for batch in _batches(self.files, [self.column], listed):
                 state.read(batch.column(0), np.asarray(owner[row : row + batch.num_rows]), row)
                 row += batch.num_rows
         if row != len(owner):
@@ -133,7 +135,8 @@ def _write_owners(files: Sequence[Path], path: Path, key: Key) -> None:
             owner_hashes(batch.column(0), hasher).tofile(out)
 
 
-def _batches(files: Sequence[Path], columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+def _batches(files: Sequence[Path], columns: list[str] | None = None, listed: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
+    """listed: columns that come as dictionaries."""
     for file in files:
-        with pq.ParquetFile(file) as opened:
+        with pq.ParquetFile(file, read_dictionary=list(listed)) as opened:
             yield from opened.iter_batches(ROWS, columns=columns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -42,17 +42,18 @@ class Occurrences:
 
 
 class Cells:
-    """The rows of each distinct cell of a column, put in order once somebody asks. codes: int64, of each row its cell; -1 for none."""
+    """The rows of each distinct cell of a column, put in order once somebody asks. codes: int64, of each row its cell, one of `size`; -1 for
+    none."""
 
-    def __init__(self, codes: Ints) -> None:
-        self._codes = codes
+    def __init__(self, codes: Ints, size: int) -> None:
+        self._codes, self._size = codes, size
         self._order: tuple[Ints, Ints] | None = None
 
     def rows(self, cell: Ints) -> tuple[Ints, Ints]:
         """For some cells, one after the other, every row that holds it; and of each such row the place of its cell among these."""
         if self._order is None:
             order = np.argsort(self._codes, kind="stable")
-            self._order = order, np.searchsorted(self._codes[order], np.arange(int(self._codes.max(initial=-1)) + 2))
+            self._order = order, np.searchsorted(self._codes[order], np.arange(self._size + 1))
         order, edges = self._order
         times = edges[cell + 1] - edges[cell]
         each = np.repeat(np.arange(len(cell)), times)
@@ -62,12 +63,14 @@ class Cells:
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads cells. text: free text, where a word counts in capitals alone; dates: whether days are searched for."""
+    """Reads cells. text: free text, where a word counts in capitals alone; dates: whether days are searched for; settled: the hashes of words
+    that are not looked for any more."""
 
     hasher: Hasher
     sieve: Sieve
     text: bool
     dates: bool
+    settled: list[int] = field(default_factory=list)
 
     def occurrences(self, column: pa.Array) -> Iterator[Occurrences]:
         """What a column may hold: what the sieve lets through, and all numbers, so that chance can be told from more than chance.
@@ -83,6 +86,8 @@ class Reader:
             yield from self._calendar(column)
         elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
             yield from self._amounts(column)
+        elif pa.types.is_dictionary(kind) and _is_text(kind.value_type):
+            yield from self._distinct(column)
         elif pa.types.is_dictionary(kind):
             yield from self.occurrences(column.cast(kind.value_type))
         elif _is_text(kind):
@@ -126,12 +131,19 @@ class Reader:
         """Each distinct text is read once; what is base64, RTF, HTML or XML is read as what stands in it."""
         column = _decoded(column) if _is_binary(column.type) else column.cast(pa.large_string())
         for low, piece in slices(column):
-            encoded = piece.dictionary_encode()
-            cells = Cells(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64))
-            tokens = Tokens.of(opened(encoded.dictionary), self.hasher)
+            for found in self._distinct(piece.dictionary_encode()):
+                yield replace(found, row=found.row + low)
+
+    def _distinct(self, column: pa.DictionaryArray) -> Iterator[Occurrences]:
+        """Cells that are told apart already."""
+        texts = column.dictionary
+        texts = _decoded(texts) if _is_binary(texts.type) else texts.cast(pa.large_string())
+        cells = Cells(column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64), len(texts))
+        for low, piece in slices(texts):
+            tokens = Tokens.of(opened(piece), self.hasher)
             for found in self._streams(tokens) if len(tokens) else ():
-                rows = found.expanded(cells)
-                yield Occurrences(rows.stream, rows.row + low, rows.hash, rows.strong, rows.anybody, rows.digits)
+                if len(found.row):
+                    yield replace(found, row=found.row + low).expanded(cells)
 
     def _streams(self, tokens: Tokens) -> Iterator[Occurrences]:
         yield from self._words(tokens)
@@ -151,14 +163,17 @@ class Reader:
         word = np.flatnonzero(~tokens.digit & (tokens.length >= 2) & (tokens.parts <= 2))
         hashes = tokens.hash[word] ^ features.WORD
         tag = tokens.bracketed[word] & np.isin(tokens.hash[word], _tags(self.hasher))
-        passes = self.sieve.passes(hashes) & ~tag
+        passes = self._sought(hashes) & ~tag
         strong = tokens.capital[word] | (False if self.text else tokens.alone[word])
         yield _all(WORD, tokens.row[word[passes]], hashes[passes], strong[passes], False)
         compound = tokens.joined()
         hashes = compound.hash ^ features.WORD
-        passes = self.sieve.passes(hashes)
+        passes = self._sought(hashes)
         yield _all(WORD, compound.row[passes], hashes[passes], compound.capital[passes], False)
         yield from self._pairs(tokens)
+
+    def _sought(self, words: U64) -> Bools:
+        return self.sieve.passes(words) & ~np.isin(words, np.array(self.settled, np.uint64))
 
     def _pairs(self, tokens: Tokens) -> Iterator[Occurrences]:
         first, second = features.adjacent(tokens)

@@ -186,6 +186,24 @@ def test_a_category_that_too_few_others_hold_may_be_the_name(cells: Finder) -> N
     assert cells(race, SUBJECTS, allowed={"c": ["White", "Black"]}) == []
 
 
+def test_cells_that_come_as_a_list_of_distinct_ones_are_read_alike(cells: Finder) -> None:
+    race = pa.array([COLOURS[n % 4] for n in range(36)] + [None, named(37), named(38), "80000017"])
+    listed = race.dictionary_encode()
+    assert cells(listed, SUBJECTS) == cells(race, SUBJECTS) == [("name", True)]
+    # A file's list holds values that stand in other rows alone.
+    assert cells(listed.slice(30), SUBJECTS[30:]) == cells(race.slice(30), SUBJECTS[30:])
+    allowed = {"c": [*COLOURS, named(37), named(38)]}
+    assert cells(listed, SUBJECTS, allowed=allowed) == cells(race, SUBJECTS, allowed=allowed) == []
+
+
+def test_a_category_is_settled_once_and_names_are_found_after_it(tmp_path: Path) -> None:
+    needles = needles_of({s: [("name", named(n), "last")] for n, s in enumerate(SUBJECTS)}, tmp_path / "needles")
+    race = [["White"] * 40, [named(n) if n == 3 else "White" for n in range(40)]]
+    batches = iter([pa.RecordBatch.from_arrays([pa.array(cells)], names=["c"]) for cells in race])
+    (leak,) = search(batches, iter([pa.array(SUBJECTS)] * 2), needles, table="t")
+    assert (leak.kind, leak.own, leak.rows, leak.first) == ("name", True, 1, (43,))
+
+
 @pytest.mark.parametrize(
     "write", [str, str.upper, str.lower, "Patient {}".format, "{}, X.".format], ids=["as is", "upper", "lower", "in words", "comma"]
 )
