@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
+from anonymize.validate.hashing import U64, Hasher
 from anonymize.validate.tokens import Bools, Ints, Tokens
 from anonymize.validate.vocabulary import months, words
 
@@ -38,7 +40,7 @@ def days(tokens: Tokens) -> Days:
         found += _written(tokens, month, a[near], b[near], c[near])
     at = np.concatenate([place for place, _ in found]) if found else np.zeros(0, np.int64)
     day = np.concatenate([day for _, day in found]) if found else np.zeros(0, np.int64)
-    return Days(tokens.row[at], day, _cued(tokens, code == CUE)[at])
+    return Days(tokens.row[at], day, _cued(tokens, code == CUE, at))
 
 
 def _packed(tokens: Tokens, at: Ints) -> list[tuple[Ints, Ints]]:
@@ -82,17 +84,26 @@ def _checked(at: Ints, year: Ints, month: Ints, day: Ints, usable: Bools | None 
 
 def _word_codes(tokens: Tokens) -> Ints:
     """Of each token: 1 to 12 for a month's name, FILLER, CUE, or 0."""
+    hashes, known = _coded(tokens.hasher)
+    codes, letters = np.zeros(len(tokens), np.int64), np.flatnonzero(~tokens.digit)
+    wanted = tokens.hash[letters]
+    place = np.minimum(np.searchsorted(hashes, wanted), len(hashes) - 1)
+    codes[letters] = np.where(hashes[place] == wanted, known[place], 0)
+    return codes
+
+
+@lru_cache(maxsize=2)
+def _coded(hasher: Hasher) -> tuple[U64, Ints]:
+    """The words that have a code, as sorted hashes, and their codes."""
     named = [(word, number) for number, names in enumerate(months(), 1) for word in names]
     named += [(word, FILLER) for word in words("date-fillers")] + [(word, CUE) for word in words("date-cues")]
-    hashes = tokens.hasher.strings([word for word, _ in named])
+    hashes = hasher.strings([word for word, _ in named])
     order = np.argsort(hashes)
-    codes = np.array([code for _, code in named])[order]
-    place = np.minimum(np.searchsorted(hashes[order], tokens.hash), len(named) - 1)
-    return np.where(hashes[order][place] == tokens.hash, codes[place], 0)
+    return hashes[order], np.array([code for _, code in named])[order]
 
 
-def _cued(tokens: Tokens, is_cue: Bools) -> Bools:
-    """Whether one of the four tokens before is a word of birth or death, in the same text."""
+def _cued(tokens: Tokens, is_cue: Bools, at: Ints) -> Bools:
+    """Of some tokens whether one of the four before is a word of birth or death, in the same text."""
     cue = np.cumsum(np.concatenate([[0], is_cue]))
-    low = np.maximum(np.arange(len(tokens)) - 4, np.searchsorted(tokens.row, tokens.row))
-    return cue[np.arange(len(tokens))] > cue[low]
+    low = np.maximum(at - 4, np.searchsorted(tokens.row, tokens.row[at]))
+    return cue[at] > cue[low]
