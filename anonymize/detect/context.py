@@ -1,27 +1,27 @@
-"""What stands around a word, weighed: a linear model over the evidence that the other detectors and the lists give, word by word.
+"""What stands around a word, weighed: a small network over the evidence that the other detectors and the lists give, word by word.
 
-For each word that could be PHI its features are named (its shape, the lists that hold it, the words and signs beside it, who voted for it and
-for its neighbours), their weights are added up, and the sum is a probability. It finds what no rule describes (`worked nights at Blue Heron`)
-and speaks against unsure votes that nothing around them bears out. The weights stand in `data/context-weights.txt.gz`, a feature a line;
-`benchmarks/text/learn.py` makes them. Words of no list are no features, so that no name is learnt.
+For each word that could be PHI its features are named (its shape and parts, the lists that hold it, the words and signs beside it, the line and
+the run of capitalized words that it stands in, who voted for it and for its neighbours), the network adds up what each of them says
+(`network.py`), and tells a probability of each kind. It finds what no rule describes (`worked nights at Blue Heron`) and speaks against unsure
+votes that nothing around them bears out. `benchmarks/text/learn.py` learns it. Words of no list are no features, so that no name is learnt: of
+those only their parts of up to three letters are.
 """
 
 from __future__ import annotations
 
-import gzip
-import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, lru_cache
-from importlib.resources import files
+from functools import lru_cache
 from string import ascii_lowercase, ascii_uppercase, digits
 from typing import Any
 
+import numpy as np
 import regex
 
 from anonymize.detect.base import Finding
+from anonymize.detect.network import Network
 from anonymize.detect.suspects import is_derived
-from anonymize.detect.words import eponyms, first_names, is_common, is_drug, last_names, lines
+from anonymize.detect.words import eponyms, first_names, group, is_common, is_drug, last_names, lines
 from anonymize.policy.model import Kind
 
 #: A word as likely as this is PHI; one as unlikely as that is none, though others voted for it.
@@ -36,14 +36,18 @@ _HOSPITAL = frozenset(lines("hospital-words"))
 _ABBREVIATIONS = frozenset(lines("abbreviations"))
 _DEGREES = frozenset(lines("degrees"))
 _PLACES = frozenset(line.lower() for line in lines("places") if " " not in line)
-#: How far a word's neighbours count, and how long a run of capitalized words is followed.
-NEAR, RUN = 3, 4
+_LEADS = frozenset(lines("name-leads"))
+_ROOMS = frozenset(lines("room-words"))
+#: How far a word's neighbours count, how far a run of capitalized words is followed, and how long lines are counted.
+NEAR, RUN, LINE = 3, 4, 5
+#: Words in small letters that stand within names: `Sisters of Mercy`.
+_JOINERS = frozenset({"of", "and", "the"})
 
 
 class _Word:
     """What is known of a word wherever it stands."""
 
-    __slots__ = ("alone", "candidate", "capital", "known", "lists", "shape", "text")
+    __slots__ = ("alone", "beside", "candidate", "capital", "group", "known", "lists", "named", "room", "shape", "short", "text")
 
     def __init__(self, word: str) -> None:
         lower = word.lower().replace("’", "'").removesuffix("'s")
@@ -70,13 +74,22 @@ class _Word:
         self.lists = "+".join(named)
         self.known = {"common", "hospital", "abbreviation", "degree"} & set(named) != set()
         self.text = lower if self.known else ""
+        self.group = group(lower)
+        self.beside = (self.text, self.shape[:4], self.lists, self.group)
         self.candidate = not (word.islower() and (is_common(lower) or len(lower) < 2))
+        self.short = not self.candidate and 2 <= len(word) <= 3 and word.isalpha()
+        self.named = not self.candidate and {"first", "last"} & set(named) != set()
+        self.room = not self.candidate and lower in _ROOMS
         case = "A" if self.capital else "a"
         self.alone = ["", f"shape={self.shape}", f"lists={self.lists}", f"length={min(len(word), 8)}", *(f"list={name}{case}" for name in named)]
         if self.text:
             self.alone.append(f"word={self.text}{case}")
         if word.isalpha():
             self.alone += [f"end={word[-size:].lower()}{case}" for size in (2, 3) if len(word) > size + 1]
+        self.alone.append(f"group={self.group}{case}")
+        if not self.known and any(map(str.isalpha, word)):
+            whole = f"^{lower[:14]}$"
+            self.alone += sorted({f"part={whole[at : at + 3]}" for at in range(len(whole) - 2)})
 
 
 @lru_cache(maxsize=50_000)
@@ -106,20 +119,69 @@ class Weighed:
         for vote in votes:
             name = f"{vote.detector}:{vote.reason if vote.detector == 'patterns' else round(vote.score, 1)}"
             for index in range(bisect_right(ends, vote.start), bisect_left(starts, vote.end)):
-                self.votes.setdefault(index, []).append(name)
+                given = self.votes.setdefault(index, [])
+                if name not in given:
+                    given.append(name)
                 self.kinds[index] = vote.kind.value
+        self._lines = list(self._in_lines())
+        self._runs = self._in_runs()
 
     def candidates(self) -> Iterator[int]:
-        """The words that could be PHI: all but those of the language in small letters."""
-        return (index for index, word in enumerate(self.words) if word.candidate or index in self.votes)
+        """The words that could be PHI: all but those of the language in small letters, and of these the ones that stand where names do."""
+        return (index for index, word in enumerate(self.words) if word.candidate or index in self.votes or self._placed(index, word))
+
+    def _placed(self, index: int, word: _Word) -> bool:
+        """Whether a word in small letters stands where initials (`dsg changed. hk`), names (`dr will`) or what a room is called (`rm 9`) do."""
+        if not (word.short or word.named or word.room):
+            return False
+        before, after = self.gaps[index], self.gaps[index + 1]
+        ahead = self.words[index + 1] if after in ("_", ",") else None
+        if word.short and (after[0] in "N/:" or before == "/"):
+            return True
+        if ahead is not None and (ahead.text in _DEGREES or (word.room and ahead.shape[0] == "0")):
+            return True
+        if word.named and before in ("_", ".", ":"):
+            behind = self.words[index - 1]
+            return behind.text in _LEADS or (before == "_" and "first" in behind.lists and not behind.known)
+        return False
 
     def features(self, index: int) -> list[str]:
         """The names of what speaks for or against a word."""
         return [name for names, *about in self._evidence(index) for name in names(*about)]
 
-    def hits(self, index: int) -> list[tuple[float, ...]]:
-        """The weights of those features that have one."""
-        return [hit for evidence in self._evidence(index) for hit in _hits(*evidence)]
+    def evidence(self, index: int) -> list[bytes]:
+        """What the network knows of each piece of evidence on a word."""
+        return [_seen(*evidence) for evidence in self._evidence(index)]
+
+    def _in_lines(self) -> Iterator[tuple[int, int, str]]:
+        """Of each word: where its line begins, the line's number, and the word before the last colon of its field (`Employer: `)."""
+        begin, number, field = 0, -1, ""
+        for index, gap in enumerate(self.gaps[:-1]):
+            if gap == "NL":
+                begin, number, field = index, number + 1, ""
+            elif gap[0] == ":":
+                field = self.words[index - 1].text or "?"
+            elif gap[0] in "|;" or gap == "__":
+                field = ""
+            yield begin, number, field
+
+    def _in_runs(self) -> list[tuple[int, int]]:
+        """Of each capitalized word: the first and the last of those that follow each other around it, joined by `of` and the like too."""
+        words, plain = self.words, self.plain
+        runs = [(index, index) for index in range(len(words))]
+        first = 0
+        while first < len(words):
+            last = first
+            while words[first].capital and last + 1 < len(words) and plain[last + 1]:
+                if words[last + 1].capital:
+                    last += 1
+                elif words[last + 1].text in _JOINERS and plain[last + 2] and words[last + 2].capital:
+                    last += 2
+                else:
+                    break
+            runs[first : last + 1] = [(first, last)] * (last + 1 - first)
+            first = last + 1
+        return runs
 
     def _evidence(self, index: int) -> Iterator[tuple[Any, ...]]:
         """What is looked at, as a function that names features and what it is given: the same evidence comes again and again."""
@@ -127,8 +189,8 @@ class Weighed:
         before, after, shape = gaps[index], gaps[index + 1], word.shape[:3]
         yield _alone, word
         yield _between, before, after
-        for vote in self.votes.get(index, ("none",)):
-            yield _voted, vote
+        votes = self.votes.get(index)
+        yield _voted, tuple(votes or ()), shape, word.lists
         for step in (-1, 1):
             near = index
             for distance in range(1, NEAR + 1):
@@ -140,26 +202,49 @@ class Weighed:
                 other = words[near]
                 if distance == 1:
                     gap = before if step < 0 else after
-                    yield _next, step, other.text, other.shape[:4], other.lists, shape, self.kinds.get(near, ""), gap
+                    yield _next, step, other.beside, shape, self.kinds.get(near, ""), gap
+                    if near in self.votes:
+                        yield _voted_beside, step, tuple(self.votes[near])
                 elif distance < NEAR:
-                    yield _near, step * distance, other.text, other.shape[:4], other.lists, self.kinds.get(near, "")
-                elif other.text:
-                    yield _named, f"{step * distance}={other.text}"
+                    yield _near, step * distance, other.beside, self.kinds.get(near, "")
+                else:
+                    yield _far, step * distance, other.text, other.group
+        yield from self._line(index, shape)
         if word.capital:
             yield from self._run(index)
 
+    def _line(self, index: int, shape: str) -> Iterator[tuple[Any, ...]]:
+        """The field and the line around a word."""
+        begin, number, field = self._lines[index]
+        end = index
+        while self.gaps[end + 1] != "NL" and end - index < LINE:
+            end += 1
+        yield _in_field, field, shape
+        yield _in_line, min(index - begin, LINE - 1), end - index, min(number, 3), shape
+        yield _named, f"line={self.words[begin].text}"
+
     def _run(self, index: int) -> Iterator[tuple[Any, ...]]:
-        """The capitalized words around a word, and what stands before the first of them."""
-        words, last, first = self.words, index, index
-        while last + 1 < len(words) and last - index < RUN and self.plain[last + 1] and words[last + 1].capital:
-            last += 1
-            yield _named, f"ahead={words[last].text}"
-        while first > 0 and index - first < RUN and self.plain[first] and words[first - 1].capital:
-            first -= 1
-            yield _named, f"behind={words[first].text}"
-        yield _in_run, last - index, index - first, self.gaps[first]
+        """The capitalized words around a word, and what stands before the first of them and behind the last."""
+        words, gaps = self.words, self.gaps
+        first, last = self._runs[index]
+        head, tail = words[first], words[last]
+        for other in range(max(first, index - RUN), index):
+            yield _named, f"behind={words[other].text}"
+        for other in range(index + 1, min(last, index + RUN) + 1):
+            yield _named, f"ahead={words[other].text}"
+        yield _in_run, min(last - index, RUN), min(index - first, RUN), min(last - first, RUN + 1), gaps[first]
+        yield _run_of, head.text, head.group, tail.text, tail.group, index > first, index < last
+        if last > first:
+            yield _named, "run of " + "/".join(sorted({words[other].lists for other in range(first, min(last, first + RUN) + 1)}))
+        if last + 1 < len(words):
+            yield _run_before, words[last + 1].text or words[last + 1].lists, words[last + 1].group, gaps[last + 1]
         if first:
-            yield _named, f"led={words[first - 1].text}{self.gaps[first]}"
+            led, leads = words[first - 1], []
+            for other in range(first - 2, max(first - 4, -1), -1):
+                if "NL" in (gaps[other + 1], gaps[first]):
+                    break
+                leads.append(words[other])
+            yield _led, led.text, led.group, gaps[first], *((lead.text, lead.group) for lead in leads)
 
 
 def _named(name: str) -> list[str]:
@@ -174,32 +259,93 @@ def _between(before: str, after: str) -> list[str]:
     return [f"<{before}", f">{after}", f"<{before}>{after}"]
 
 
-def _voted(vote: str) -> list[str]:
-    return [f"vote={vote}"]
+def _voted(votes: tuple[str, ...], shape: str, lists: str) -> list[str]:
+    """Of the votes on a word, of this shape and on these lists."""
+    if not votes:
+        return ["vote=none"]
+    detectors = "+".join(sorted({vote.partition(":")[0] for vote in votes}))
+    each = [name for vote in votes for name in (f"vote={vote}", f"vote={vote}|{shape}", f"vote={vote}|{lists}")]
+    return [f"votes={min(len(votes), 4)}", f"voters={detectors}", *each]
 
 
-def _near(place: int, text: str, shape: str, lists: str, kind: str) -> list[str]:
-    """Of a word that stands so many words behind, or before where that is negative."""
-    known = [f"{place}={text}"] if text else []
-    return [*known, f"{place}shape={shape}", f"{place}lists={lists}", *([f"{place}kind={kind}"] if kind else [])]
+def _voted_beside(place: int, votes: tuple[str, ...]) -> list[str]:
+    return [f"{place}vote={vote}" for vote in votes]
 
 
-def _next(place: int, text: str, shape: str, lists: str, beside: str, kind: str, gap: str) -> list[str]:
-    """Of the word right before or behind one of the shape `beside`."""
-    found = _near(place, text, shape, lists, kind)
+def _near(place: int, beside: tuple[str, str, str, str], kind: str) -> list[str]:
+    """Of a word that stands so many words behind, or before where that is negative, and of what kind it was found to be."""
+    text, shape, lists, group_of = beside
+    found = [f"{place}shape={shape}", f"{place}lists={lists}", f"{place}group={group_of}"]
     if text:
-        found.insert(1, f"{place}={text}|{beside}")
-    return [*found, f"{place}pair={beside}|{shape[:2]}{gap}"]
+        found.append(f"{place}={text}")
+    if kind:
+        found.append(f"{place}kind={kind}")
+    return found
 
 
-def _in_run(ahead: int, behind: int, begins: str) -> list[str]:
-    return [f"run+{ahead}", f"run-{behind}", f"run={min(ahead + behind, RUN)}", f"begins={begins}"]
+def _next(place: int, beside: tuple[str, str, str, str], shape: str, kind: str, gap: str) -> list[str]:
+    """Of the word right before or behind one of this shape."""
+    found = _near(place, beside, kind)
+    if beside[0]:
+        found.append(f"{place}={beside[0]}|{shape}")
+    return [*found, f"{place}pair={shape}|{beside[1][:2]}{gap}"]
+
+
+def _far(place: int, text: str, group_of: str) -> list[str]:
+    return [f"{place}={text}", f"{place}group={group_of}"] if text else [f"{place}group={group_of}"]
+
+
+def _in_field(field: str, shape: str) -> list[str]:
+    return [f"field={field}", f"field={field}|{shape}"]
+
+
+def _in_line(place: int, left: int, number: int, shape: str) -> list[str]:
+    return [f"at={place}|{shape}", f"left={left}|{shape}", f"lines={number}"]
+
+
+def _in_run(ahead: int, behind: int, length: int, begins: str) -> list[str]:
+    return [f"run+{ahead}", f"run-{behind}", f"run={length}", f"begins={begins}"]
+
+
+def _run_of(head: str, heads: str, tail: str, tails: str, behind: bool, ahead: bool) -> list[str]:
+    """Of the first and the last word of a run and their groups, and whether the word itself stands behind or ahead of them."""
+    return [f"head={head}", f"tail={tail}", f"headgroup={heads}|{behind}", f"tailgroup={tails}|{ahead}"]
+
+
+def _run_before(text: str, group_of: str, gap: str) -> list[str]:
+    return [f"then={text}{gap}", f"thengroup={group_of}"]
+
+
+def _led(text: str, group_of: str, gap: str, *leads: tuple[str, str]) -> list[str]:
+    """Of the word before a run, and of the one or two before that."""
+    found = [f"led={text}{gap}", f"ledgroup={group_of}{gap}"]
+    if leads:
+        (lead, leading), *earlier = leads
+        found.append(f"led2group={leading}|{text}")
+        if lead and text:
+            found.append(f"led2={lead}|{text}")
+        found += [f"led3group={earliest}|{leading}|{text}" for _, earliest in earlier]
+    return found
+
+
+_NETWORK: list[Network] = []
+
+
+def use(network: Network) -> None:
+    """From here on this process weighs with another network: for those who learn one and judge it."""
+    _NETWORK[:] = [network]
+    _seen.cache_clear()
+
+
+def _network() -> Network:
+    if not _NETWORK:
+        _NETWORK.append(Network.read())
+    return _NETWORK[0]
 
 
 @lru_cache(maxsize=50_000)
-def _hits(names: Callable[..., list[str]], *about: Any) -> tuple[tuple[float, ...], ...]:
-    weights = _weights()
-    return tuple(hit for name in names(*about) if (hit := weights.get(name)) is not None)
+def _seen(names: Callable[..., list[str]], *about: Any) -> bytes:
+    return _network().seen(names(*about))
 
 
 def find_in_context(texts: Sequence[str], found: Sequence[Sequence[Finding]]) -> list[list[Finding]]:
@@ -209,20 +355,14 @@ def find_in_context(texts: Sequence[str], found: Sequence[Sequence[Finding]]) ->
 
 def _weigh(text: str, votes: Sequence[Finding]) -> Iterator[Finding]:
     weighed = Weighed(text, votes)
-    for index in weighed.candidates():
-        hits = weighed.hits(index)
-        likely = 1 / (1 + math.exp(-max(-30.0, min(30.0, sum(hit[0] for hit in hits)))))
+    candidates = list(weighed.candidates())
+    if not candidates:
+        return
+    chances = _network().chances([weighed.evidence(index) for index in candidates])
+    likely = 1 - chances[:, 0]
+    for index, phi, kind in zip(candidates, likely.tolist(), np.argmax(chances[:, 1:], axis=1).tolist(), strict=True):
         start, end = weighed.tokens[index]
-        if likely >= FOUND:
-            kind = max(range(len(KINDS)), key=lambda column: sum(hit[column + 1] for hit in hits))
-            yield Finding(KINDS[kind], start, end, round(likely, 2), "context", "what stands around it speaks for it")
-        elif likely <= REFUTED and index in weighed.votes:
-            yield Finding(Kind.NAME, start, end, round(likely, 2), "context", "what stands around it speaks against it")
-
-
-@cache
-def _weights() -> dict[str, tuple[float, ...]]:
-    """Feature -> its weight for being PHI, and for each kind."""
-    packed = (files("anonymize.detect") / "data" / "context-weights.txt.gz").read_bytes()
-    rows = (line.split("\t") for line in gzip.decompress(packed).decode("utf-8").splitlines() if not line.startswith("#"))
-    return {name: tuple(map(float, numbers)) for name, *numbers in rows}
+        if phi >= FOUND:
+            yield Finding(KINDS[kind], start, end, round(phi, 2), "context", "what stands around it speaks for it")
+        elif phi <= REFUTED and index in weighed.votes:
+            yield Finding(Kind.NAME, start, end, round(phi, 2), "context", "what stands around it speaks against it")

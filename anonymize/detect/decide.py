@@ -25,12 +25,13 @@ _EPONYM_CONTEXT = regex.compile(
 )
 #: A number behind an eponym is its score: `Aldrete 9`, `Braden 16`.
 _SCORED = regex.compile(r"(?: (?:score|scale))?(?: (?:of|is|was))? \d{1,2}(?![\d/-])")
-#: A rule's finding as sure as this stands, whatever is around it.
-SURE = 0.6
+#: A rule's finding as sure as this stands, whatever is around it: of a name, a place or an institution; of what has a form of its own.
+SURE, SURE_OF_FORMS = 0.95, 0.6
+_NAMED_KINDS = frozenset({Kind.NAME, Kind.FACILITY, Kind.ORGANIZATION, Kind.ADDRESS})
+#: Where `context` is as sure as this, it has weighed what lists of eponyms and drugs say.
+WEIGHED = 0.6
 _UNSURE = frozenset({"safe-words", "spacy", "rampart", "places", "context"})
 _OF_PLACES = frozenset(lines("hospital-words")) | frozenset(lines("titles")) | frozenset(lines("degrees"))
-#: What a number stands behind, which is PHI without it.
-_NUMBERED = frozenset("unit room bed apt suite floor no number id mrn dob".split())
 _SUFFIXES = frozenset("jr sr ii iii iv".split())
 #: Words that stand beside names and are none.
 _BESIDE = frozenset(lines("sentence-beginners")) | frozenset(
@@ -83,7 +84,8 @@ class _Look:
     def against(self, finding: Finding) -> str:
         """Why a finding goes; empty where it stays."""
         weak = finding.kind is Kind.NAME and finding.score < 0.8
-        if self._refuted and (finding.detector in _UNSURE or finding.score < SURE) and self._is_refuted(finding):
+        sure = SURE if finding.kind in _NAMED_KINDS else SURE_OF_FORMS
+        if self._refuted and (finding.detector in _UNSURE or finding.score < sure) and self._is_refuted(finding):
             return "what stands around it speaks against it"
         if finding.detector not in _UNSURE:
             return "part of a phrase that names nobody" if weak and self._in_phrase(finding) else ""
@@ -91,14 +93,14 @@ class _Look:
         words = [word.lower() for word in _TOKEN.findall(found)]
         if self._in_phrase(finding):
             return "part of a phrase that names nobody"
+        if finding.detector == "context" and finding.score >= WEIGHED:
+            return ""
         if self._eponym(finding, words):
             return "an eponym: a disease, a sign, a device"
+        if finding.detector == "context":
+            return "all of its words are of drugs" if words and all(map(is_drug, words)) else ""
         if finding.detector == "safe-words":
             return "in small letters where names have capitals" if found.islower() else ""
-        if finding.detector == "context":
-            plain = words and all(is_drug(word) or (word in _NUMBERED and finding.kind is not Kind.NAME) for word in words)
-            plain = plain or (found.islower() and all(is_common(word) for word in words))
-            return "all of its words are of the language or the clinic" if plain else ""
         if finding.detector == "places":
             return ""
         if finding.detector == "rampart":

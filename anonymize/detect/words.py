@@ -4,6 +4,7 @@ package drug-named-entity-recognition), and our own."""
 from __future__ import annotations
 
 import bz2
+import gzip
 import importlib.util
 import json
 import pickle
@@ -97,6 +98,18 @@ def first_names() -> frozenset[str]:
 def last_names() -> frozenset[str]:
     """Lower-case family names."""
     return _philter()["lastnames"]
+
+
+@cache
+def _groups() -> dict[str, str]:
+    packed = (files("anonymize.detect") / "data" / "word-groups.txt.gz").read_bytes()
+    rows = enumerate(gzip.decompress(packed).decode("utf-8").splitlines())
+    return {word: str(number) for number, line in rows if not line.startswith("#") for word in line.split(" ")}
+
+
+def group(word: str) -> str:
+    """The number of the group of words that are used alike (diner, bakery, pub), of a word in small letters; empty where it is in none."""
+    return _groups().get(word, "")
 
 
 def is_drug(word: str) -> bool:

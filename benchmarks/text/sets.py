@@ -1,4 +1,4 @@
-"""The sets of texts that are measured: two that stand in the data folder, five that the maker writes, and two by hand."""
+"""The sets of texts that are measured: two that stand in the data folder, five that the maker writes, and those by hand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.text.maker import make
 from benchmarks.text.retold import retell
 from benchmarks.text.score import IGNORED
-from benchmarks.text.written import FIFTH, FILE, KEPT_BACK, SECOND, THIRD, written
+from benchmarks.text.written import FIFTH, FILE, KEPT_BACK, SECOND, SIXTH, THIRD, written
 
 Documents = list[dict[str, Any]]
 
@@ -57,6 +57,7 @@ SETS = {
         Set("written-2", "clinical documents by another such writer; rules and weights were then made from them", lambda *_: written(SECOND)),
         Set("written-3", "clinical documents by three more such writers; weights were then learnt from them", lambda *_: written(THIRD)),
         Set("written-5", "clinical documents by a seventh such writer; weights were then learnt from them", lambda *_: written(FIFTH)),
+        Set("written-6", "clinical documents by an eighth such writer; weights were then learnt from them", lambda *_: written(SIXTH)),
         Set("written-4", "clinical documents by a sixth such writer, kept back: do not read them", lambda *_: written(KEPT_BACK)),
         Set("general", "general sentences (presidio-research)", lambda *_: _file("presidio_research_v2.jsonl"), GENERAL),
     )

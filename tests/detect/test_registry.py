@@ -39,13 +39,17 @@ def test_a_threshold_keeps_the_unsure_out() -> None:
 def test_context_finds_what_no_rule_describes_and_says_so() -> None:
     text = "She works nights at Blue Heron and her knee swells."
     found = [v.finding for v in build(Text(detectors={"patterns": False})).explain(text) if v.finding.detector == "context" and v.stays]
-    assert [(text[f.start : f.end], f.reason) for f in found] == [("Heron", "what stands around it speaks for it")]
+    assert [(text[f.start : f.end], f.reason) for f in found] == [
+        ("Blue", "what stands around it speaks for it"),
+        ("Heron", "what stands around it speaks for it"),
+    ]
 
 
 def test_context_speaks_against_a_vote_that_nothing_bears_out() -> None:
     against = [Finding(Kind.NAME, 8, 16, 0.55, "safe-words"), Finding(Kind.NAME, 8, 16, 0.05, "context")]
     assert decide("Started Entresto.", against) == []
-    assert [f.kind for f in decide("Started Entresto.", [*against, Finding(Kind.NAME, 8, 16, 0.9, "patterns")])] == [Kind.NAME]
+    assert [f.kind for f in decide("Started Entresto.", [*against, Finding(Kind.NAME, 8, 16, 0.95, "patterns")])] == [Kind.NAME]
+    assert [f.kind for f in decide("Started Entresto.", [*against, Finding(Kind.ID, 8, 16, 0.6, "patterns")])] == [Kind.ID]
 
 
 def test_unknown_names_are_refused_with_the_known_ones() -> None:
