@@ -38,6 +38,8 @@ _DEGREES = frozenset(lines("degrees"))
 _PLACES = frozenset(line.lower() for line in lines("places") if " " not in line)
 _LEADS = frozenset(lines("name-leads"))
 _ROOMS = frozenset(lines("room-words"))
+#: What stands before the first word of a sentence.
+_ENDS = frozenset({"NL", ".", "?", "!"})
 #: How far a word's neighbours count, how far a run of capitalized words is followed, and how long lines are counted.
 NEAR, RUN, LINE = 3, 4, 5
 #: Words in small letters that stand within names: `Sisters of Mercy`.
@@ -47,7 +49,7 @@ _JOINERS = frozenset({"of", "and", "the"})
 class _Word:
     """What is known of a word wherever it stands."""
 
-    __slots__ = ("alone", "beside", "candidate", "capital", "group", "known", "lists", "named", "room", "shape", "short", "text")
+    __slots__ = ("alone", "beside", "candidate", "capital", "group", "known", "lists", "named", "opener", "room", "shape", "short", "text")
 
     def __init__(self, word: str) -> None:
         lower = word.lower().replace("’", "'").removesuffix("'s")
@@ -77,6 +79,7 @@ class _Word:
         self.group = group(lower)
         self.beside = (self.text, self.shape[:4], self.lists, self.group)
         self.candidate = not (word.islower() and (is_common(lower) or len(lower) < 2))
+        self.opener = self.capital and word[1:].islower() and "common" in named and not {"first", "place"} & set(named)
         self.short = not self.candidate and 2 <= len(word) <= 3 and word.isalpha()
         self.named = not self.candidate and {"first", "last"} & set(named) != set()
         self.room = not self.candidate and lower in _ROOMS
@@ -127,8 +130,15 @@ class Weighed:
         self._runs = self._in_runs()
 
     def candidates(self) -> Iterator[int]:
-        """The words that could be PHI: all but those of the language in small letters, and of these the ones that stand where names do."""
-        return (index for index, word in enumerate(self.words) if word.candidate or index in self.votes or self._placed(index, word))
+        """The words that could be PHI: all but those of the language in small letters or at the head of a sentence; and of these the ones that
+        stand where names do."""
+        for index, word in enumerate(self.words):
+            if index in self.votes or (self._placed(index, word) if not word.candidate else not word.opener or not self._opens(index)):
+                yield index
+
+    def _opens(self, index: int) -> bool:
+        """Whether a word is the first of a sentence that goes on in small letters."""
+        return self.gaps[index] in _ENDS and self.gaps[index + 1] == "_" and self.words[index + 1].shape[0] == "a"
 
     def _placed(self, index: int, word: _Word) -> bool:
         """Whether a word in small letters stands where initials (`dsg changed. hk`), names (`dr will`) or what a room is called (`rm 9`) do."""

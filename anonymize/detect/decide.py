@@ -239,10 +239,15 @@ def _again(text: str, findings: Sequence[Finding]) -> Iterator[Finding]:
         return
     plain = {form for word in sure if not is_common(word) for form in (word, word.title(), word.upper(), word.lower())}
     as_written = {word for word in sure if is_common(word)}
+    known: dict[str, bool | None] = {}
     for token in _TOKEN.finditer(text):
-        word = token.group().replace("’", "'").removesuffix("'s")
-        parts = [part for part in word.split("-") if len(part) > 2]
-        if word in plain or any(part in plain for part in parts) or (word in as_written and not _begins(text, token.start())):
+        written = token.group()
+        if written not in known:
+            word = written.replace("’", "'").removesuffix("'s")
+            named = word in plain or any(len(part) > 2 and part in plain for part in word.split("-"))
+            known[written] = named or (None if word in as_written else False)
+        named_here = known[written]
+        if named_here or (named_here is None and not _begins(text, token.start())):
             yield Finding(Kind.NAME, token.start(), token.end(), 0.7, "again", "found elsewhere in the text")
 
 
