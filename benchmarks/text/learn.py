@@ -1,8 +1,8 @@
 """Learns the network of the `context` detector from marked texts: `python -m benchmarks.text.learn`, two minutes.
 
-It learns from the sets that rules may be tuned on alone: `clin_dev`, made notes of `dev`, the documents of `written`, `written-2`, `written-3`,
-`written-5` and `written-6`, these too as if typed in capitals and in small letters, and the sentences of `sentences.txt`. A network of one small
-layer (scikit-learn, Adam) tells whether a word is PHI and of which kind. A feature counts where enough documents hold it.
+It learns from the sets that rules may be tuned on alone: `clin_dev`, made notes and questions of `dev`, the documents of `written`, `written-2`,
+`written-3`, `written-5` and `written-6`, these too as if typed in capitals and in small letters, and the sentences of `sentences.txt`. A network
+of one small layer (scikit-learn, Adam) tells whether a word is PHI and of which kind. A feature counts where enough documents hold it.
 
 What a writer would see who has seen nothing: `--score written-5` learns without that set, measures on it and writes nothing. What the rules
 themselves owe to a set stays.
@@ -28,6 +28,7 @@ from anonymize.detect.network import Network
 from anonymize.detect.paragraphs import paragraphs
 from anonymize.detect.reading import read
 from anonymize.detect.registry import LANGUAGES
+from benchmarks.text.maker import make
 from benchmarks.text.score import IGNORED, figures, intervals, score
 from benchmarks.text.sets import SETS, Documents, read_jsonl
 from benchmarks.text.systems import BY_NAME
@@ -36,7 +37,8 @@ from benchmarks.text.written import SENTENCES, written
 WEIGHTS = Path(__file__).parents[2] / "anonymize" / "detect" / "data" / network.FILE
 #: What is learnt from, and how much a word of it weighs: documents written by hand show more than made ones.
 LEARNT = {
-    "written-6": 4.0, "written-5": 4.0, "written-3": 4.0, "written-2": 4.0, "written": 3.0, "sentences": 4.0, "clin_dev": 0.5, "dev": 0.3,
+    "written-6": 4.0, "written-5": 4.0, "written-3": 4.0, "written-2": 4.0, "written": 3.0, "sentences": 4.0,
+    "clin_dev": 0.5, "dev": 0.3, "asked": 0.6,
 }  # fmt: skip
 #: Documents by hand are learnt from in capitals and in small letters as well, where a word weighs so much of what it does as it was written.
 COPIED = 0.25
@@ -126,9 +128,10 @@ def _matrix(rows_of: list[list[str]], place: dict[str, int]) -> Any:
 def gathered(without: Iterable[str], notes: int, seed: int) -> list[Row]:
     """The words of all that is learnt from, but of the sets left out."""
     learnt: list[Row] = []
+    special = {"sentences": lambda: written(SENTENCES), "asked": lambda: make("dev", notes, seed, ("question",))}
     for name, weight in LEARNT.items():
         if name not in without:
-            documents = written(SENTENCES) if name == "sentences" else SETS[name].read(notes, seed)
+            documents = special[name]() if name in special else SETS[name].read(notes, seed)
             learnt += rows(documents, weight, name)
             for copies in typed(documents) if name.startswith("written") else ():
                 learnt += rows(copies, weight * COPIED, name)
