@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +75,7 @@ class People:
                 counts = self._numbers(batch)
                 yield pa.RecordBatch.from_arrays([*(texts(batch[column]).cast(pa.string()) for column in named.values()), counts], schema=schema)
 
-        with duckdb.connect() as duck:
+        with tempfile.TemporaryDirectory(prefix="anonymize-") as room, duckdb.connect(config={"temp_directory": room}) as duck:
             duck.execute("SET enable_progress_bar = false")
             duck.register("people", pa.RecordBatchReader.from_batches(schema, batches()))
             keys = ", ".join('"' + name.replace('"', '""') + '"' for name in hierarchies)

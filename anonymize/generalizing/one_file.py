@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -211,17 +212,17 @@ def _tally(file: FlatFile, quasi: Mapping[str, CsvHierarchy], sensitive: list[st
             others = [texts(batch[name]) for name in (*sensitive, *([subject] if subject else []))]
             yield pa.RecordBatch.from_arrays([*_cells(batch, quasi), *others], schema=schema)
 
-    duck = duckdb.connect()
-    duck.execute("SET enable_progress_bar = false")
-    duck.register("rows", pa.RecordBatchReader.from_batches(schema, batches()))
     columns = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
     query = f"SELECT {columns}, count(*) AS subjects FROM rows GROUP BY {columns} ORDER BY {columns}"  # noqa: S608
-    try:
-        tally: pa.Table = duck.sql(query).to_arrow_table()
-    except duckdb.Error:
-        for _ in batches():  # what went wrong in reading says so itself
-            pass
-        raise
+    with tempfile.TemporaryDirectory(prefix="anonymize-") as room, duckdb.connect(config={"temp_directory": room}) as duck:
+        duck.execute("SET enable_progress_bar = false")
+        duck.register("rows", pa.RecordBatchReader.from_batches(schema, batches()))
+        try:
+            tally: pa.Table = duck.sql(query).to_arrow_table()
+        except duckdb.Error:
+            for _ in batches():  # what went wrong in reading says so itself
+                pass
+            raise
     if subject and tally[_WHOSE].null_count:
         raise InputError(f"{file.path}: column '{subject}' must say of every row whose it is, and some rows have none")
     return tally

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import duckdb
 import pyarrow.dataset as ds
+
+from anonymize.policy import memory
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,9 @@ class Differences:
     short: int = 0
 
 
-def differences(now: Seen, earlier: Sequence[Seen], k: int) -> Differences:
-    """This release against the earlier ones, oldest first (one at least). Memory: the pairs of subject and tuple, spilled to disk by DuckDB."""
-    duck = duckdb.connect(config={"memory_limit": "2GB"})
+def differences(now: Seen, earlier: Sequence[Seen], k: int, scratch: Path) -> Differences:
+    """This release against the earlier ones, oldest first (one at least). scratch: private, for what does not fit into memory."""
+    duck = duckdb.connect(config={"memory_limit": memory.counting(), "temp_directory": str(scratch)})
     duck.execute("SET enable_progress_bar = false")
     last = len(earlier)
     for number, seen in enumerate([*earlier, now]):

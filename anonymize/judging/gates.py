@@ -247,7 +247,7 @@ def differences_gate(run: Run, staged: dict[str, Staged]) -> Judged:
         before = [seen for version in earlier if (seen := _seen(version, table, id_)) is not None] if quasi and id_ else []
         if not before or id_ is None:
             continue
-        found = differences(Seen(ds.dataset(one.files(one.data)), id_, tuple(quasi)), before, policy.privacy.k)
+        found = differences(Seen(ds.dataset(one.files(one.data)), id_, tuple(quasi)), before, policy.privacy.k, run.folder("scratch"))
         if not found.linked:
             words.append(f"{table}: shares no pseudonym with the last version")
             continue

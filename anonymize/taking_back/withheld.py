@@ -7,6 +7,7 @@ at validation and once more at publication: who opts out while a release waits i
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,7 +112,7 @@ def found_in(files: list[Path], ids: KeyedIds) -> dict[str, int]:
         return {}
     texts, numbers = ids.texts(), ids.numbers()
     found: dict[str, int] = {}
-    with duckdb.connect() as duck:
+    with tempfile.TemporaryDirectory(prefix="anonymize-") as room, duckdb.connect(config={"temp_directory": room}) as duck:
         duck.execute("SET enable_progress_bar = false")
         duck.register("texts", pa.table({"id": pa.array(texts, pa.string())}))
         duck.register("numbers", pa.table({"id": pa.array(numbers, pa.int64())}))

@@ -22,7 +22,7 @@ from anonymize.validate.counting import Staged
 from anonymize.validate.extract import owner_hashes
 from anonymize.validate.features import hasher_of
 from anonymize.validate.leak import Columns, Leak
-from anonymize.validate.needles import SORTED, Gathered, Needles, finish, gather, merge_parts, prepare
+from anonymize.validate.needles import SORTED, Gathered, Needles, build_needles, finish, gather, merge_parts, prepare
 
 ROWS = 65_536
 CELLS = 2_000_000
@@ -73,10 +73,10 @@ def search_staged(
     """
     rows = {table: sum(pq.read_metadata(file).num_rows for file in one.files(one.subjects)) for table, one in staged.items()}
     cells = sum(rows[table] * len(one.schema) for table, one in staged.items())
-    prepare(folder)
     if workers == 1 or cells < CELLS:
-        needles = finish([gather(_batches(identifiers), key, folder, 0)], key, folder)
+        needles = build_needles(_batches(identifiers), key, folder)
         return [leak for search in _searches(staged, folder, key, columns, k) for leak in search(needles)], needles
+    prepare(folder)
     texts = any(columns[table].text for table in staged)
     with _several(workers, texts) as pool:
         parts = [pool.submit(_gather, tuple(identifiers), part, workers, folder, key) for part in range(workers)]

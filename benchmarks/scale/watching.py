@@ -87,7 +87,7 @@ def _look(pid: int, peak: list[int], used: list[float], done: threading.Event) -
 
 
 def _pss(pid: int) -> int:
-    """Without what is mapped from files: the page cache gives that back whenever somebody else wants memory."""
+    """With what is mapped from files, which the page cache gives back whenever somebody else wants memory: the stricter reading."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
