@@ -26,7 +26,7 @@ from tests.road import hospital
 REMARK = "<p>Seen by <b>Quillfeather</b> again, as the astronaut.</p>"
 POLICY = hospital.POLICY.replace("      ward: plain\n", "      ward: plain\n      remark: {role: text, rename: remarks}\n") + (
     # Switched off, so that there is something to miss.
-    "text: {detectors: {safe-words: false, rampart: false, places: false}}\n"
+    "text: {detectors: {safe-words: false, rampart: false, places: false, context: false}}\n"
 )
 
 
