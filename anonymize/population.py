@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from anonymize.engine.duck import private_duck
 from anonymize.flat import FlatFile, InputError, texts
 from anonymize.hierarchies import Hierarchy
 from anonymize.privacy.lattice import POPULATION
@@ -75,8 +75,7 @@ class People:
                 counts = self._numbers(batch)
                 yield pa.RecordBatch.from_arrays([*(texts(batch[column]).cast(pa.string()) for column in named.values()), counts], schema=schema)
 
-        with tempfile.TemporaryDirectory(prefix="anonymize-") as room, duckdb.connect(config={"temp_directory": room}) as duck:
-            duck.execute("SET enable_progress_bar = false")
+        with private_duck() as duck:
             duck.register("people", pa.RecordBatchReader.from_batches(schema, batches()))
             keys = ", ".join('"' + name.replace('"', '""') + '"' for name in hierarchies)
             try:

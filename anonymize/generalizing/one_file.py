@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -202,6 +201,8 @@ def _tally(file: FlatFile, quasi: Mapping[str, CsvHierarchy], sensitive: list[st
     import duckdb
     import pyarrow as pa
 
+    from anonymize.engine.duck import private_duck
+
     if not sensitive and not subject and (packed := _packed(file, quasi)) is not None:
         return packed
     names = [*quasi, *sensitive, *([_WHOSE] if subject else [])]
@@ -214,8 +215,7 @@ def _tally(file: FlatFile, quasi: Mapping[str, CsvHierarchy], sensitive: list[st
 
     columns = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
     query = f"SELECT {columns}, count(*) AS subjects FROM rows GROUP BY {columns} ORDER BY {columns}"  # noqa: S608
-    with tempfile.TemporaryDirectory(prefix="anonymize-") as room, duckdb.connect(config={"temp_directory": room}) as duck:
-        duck.execute("SET enable_progress_bar = false")
+    with private_duck() as duck:
         duck.register("rows", pa.RecordBatchReader.from_batches(schema, batches()))
         try:
             tally: pa.Table = duck.sql(query).to_arrow_table()

@@ -7,16 +7,15 @@ at validation and once more at publication: who opts out while a release waits i
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from anonymize.engine.duck import private_duck
 from anonymize.errors import AnonymizeError
 from anonymize.keys import Key
 from anonymize.policy.model import Policy
@@ -112,8 +111,7 @@ def found_in(files: list[Path], ids: KeyedIds) -> dict[str, int]:
         return {}
     texts, numbers = ids.texts(), ids.numbers()
     found: dict[str, int] = {}
-    with tempfile.TemporaryDirectory(prefix="anonymize-") as room, duckdb.connect(config={"temp_directory": room}) as duck:
-        duck.execute("SET enable_progress_bar = false")
+    with private_duck() as duck:
         duck.register("texts", pa.table({"id": pa.array(texts, pa.string())}))
         duck.register("numbers", pa.table({"id": pa.array(numbers, pa.int64())}))
         rows = duck.read_parquet([str(file) for file in files])
