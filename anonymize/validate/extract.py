@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from anonymize.policy.model import Kind
 from anonymize.validate import features
 from anonymize.validate.dates import days
-from anonymize.validate.hashing import U64, Hasher
+from anonymize.validate.hashing import U64, Hasher, fresh
 from anonymize.validate.tokens import Bools, Ints, Tokens, bytes_of
 from anonymize.validate.vocabulary import common_words, words
 
@@ -133,7 +133,7 @@ def _with_humps(text: pa.Array) -> Ints:
     small = (raw >= ord("a")) & (raw <= ord("z"))
     odd[:-1] |= small[:-1] & (raw[1:] >= ord("A")) & (raw[1:] <= ord("Z"))
     rows = np.searchsorted(offsets, np.flatnonzero(odd), side="right") - 1
-    return rows[np.diff(rows, prepend=-1) != 0]
+    return rows[fresh(rows)]
 
 
 def owner_hashes(subjects: pa.Array, hasher: Hasher) -> U64:

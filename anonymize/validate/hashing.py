@@ -6,7 +6,7 @@ nothing of its value, so what is searched for can lie in a file.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -96,7 +96,14 @@ class Hasher:
 def distinct(column: npt.NDArray[_T]) -> npt.NDArray[_T]:
     """The distinct values, ascending. By sorting: numpy's own tells them apart by hashes, which takes a hundred times as long where most are."""
     column = np.sort(column)
-    return column[np.concatenate([np.ones(1, bool), column[1:] != column[:-1]])[: len(column)]]
+    return column[fresh(column)]
+
+
+def fresh(column: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """bool, length n: whether a value is another than the one before."""
+    other = np.ones(len(column), bool)
+    other[1:] = column[1:] != column[:-1]
+    return other
 
 
 def _gather(words: npt.NDArray[np.uint8], at: npt.NDArray[np.int64]) -> U64:

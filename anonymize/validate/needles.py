@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from anonymize.keys import Key
 from anonymize.validate.extract import KINDS, Extracted, extract, member
 from anonymize.validate.features import hasher_of
-from anonymize.validate.hashing import MANY, U64, Hasher, distinct
+from anonymize.validate.hashing import MANY, U64, Hasher, distinct, fresh
 from anonymize.validate.spool import Records, Spool, merge
 
 SHARED = 10
@@ -232,7 +232,7 @@ def said(parts: Sequence[Gathered]) -> dict[str, Any]:
 def _once(records: Records) -> Records:
     """One record of each hash: of the kind that counts in any case where there is one."""
     records = records.take(np.argsort(records.hash))
-    first = np.flatnonzero(_fresh(records.hash))
+    first = np.flatnonzero(fresh(records.hash))
     return Records(records.hash[first], None, np.minimum.reduceat(records.kind, first))
 
 
@@ -248,17 +248,11 @@ def _of_few(records: Records) -> Records:
     assert some.owner is not None
     some = some.take(np.lexsort((some.kind, some.owner, some.hash)))
     assert some.owner is not None
-    first = np.flatnonzero(_fresh(some.hash))
-    owners = np.add.reduceat((_fresh(some.hash) | _fresh(some.owner)).astype(np.int64), first) if len(first) else first
+    first = np.flatnonzero(fresh(some.hash))
+    owners = np.add.reduceat((fresh(some.hash) | fresh(some.owner)).astype(np.int64), first) if len(first) else first
     few = some.take(first[owners < SHARED])
     kept = Records.of([records.take(np.flatnonzero(~tied)), few])
     return kept.take(np.argsort(kept.hash))
-
-
-def _fresh(column: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    fresh = np.ones(len(column), bool)
-    fresh[1:] = column[1:] != column[:-1]
-    return fresh
 
 
 def _pieces_of(path: Path) -> Iterator[U64]:
