@@ -1,4 +1,4 @@
-"""Plots of what grows with what, as SVG. Both scales are logarithmic: growth in proportion is a straight line of slope one, drawn dotted."""
+"""Plots of what grows with what, as SVG. Growth in proportion is drawn dotted."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ Line = tuple[str, Sequence[float], Sequence[float]]
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture of a plot. lines: what was measured; limits: (x, y) that must not be passed."""
+    """One picture of a plot. lines: what was measured; limits: (x, y) that must not be passed; points: (x, y) of single runs, where a line goes
+    through their medians; through: the point of each line that growth in proportion is drawn through (None: it is not drawn)."""
 
     title: str
     lines: Sequence[Line]
     limits: Sequence[tuple[float, float]] = ()
+    points: Sequence[tuple[float, float]] = ()
+    through: int | None = -1
 
 
-def plot(file: Path, across: str, panels: Sequence[Panel], *, size_word: str = "") -> None:
-    """Draw the panels side by side over one quantity. across: its name; size_word: what is counted, under the title."""
+def plot(file: Path, across: str, panels: Sequence[Panel], *, size_word: str = "", log: str = "xy") -> None:
+    """Draw the panels side by side over one quantity. across: its name; size_word: what is counted, under the title; log: the axes that are
+    logarithmic, the others begin at zero."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -31,11 +35,18 @@ def plot(file: Path, across: str, panels: Sequence[Panel], *, size_word: str = "
     for panel, axis in zip(panels, axes[0], strict=True):
         for number, (name, x, y) in enumerate(panel.lines):
             axis.plot(x, y, marker="osD^v"[number % 5], label=name)
-            even = [y[-1] * one / x[-1] for one in x]
-            axis.plot(x, even, linestyle=":", color="0.6", linewidth=1, label=None if number else "in proportion")
+            if panel.through is not None:
+                even = [y[panel.through] * one / x[panel.through] for one in x]
+                axis.plot(x, even, linestyle=":", color="0.6", linewidth=1, label=None if number else "in proportion")
+        if panel.points:
+            axis.scatter(*zip(*panel.points, strict=True), s=9, color="0.55", label="each run", zorder=3)
         if panel.limits:
             axis.scatter(*zip(*panel.limits, strict=True), marker="_", s=300, color="#a4161a", label="asked at the most")
-        axis.set(xscale="log", yscale="log", xlabel=across, title=panel.title)
+        axis.set(xlabel=across, title=panel.title, **{f"{one}scale": "log" for one in log})
+        if "y" not in log:
+            axis.set_ylim(bottom=0)
+        if "x" not in log:
+            axis.set_xticks(sorted({one for _, x, _ in panel.lines for one in x}))
         axis.grid(which="major", color="0.9")
         axis.legend(frameon=False)
     figure.suptitle(size_word, fontsize=9, color="0.3")

@@ -19,31 +19,31 @@ from typing import Any
 import click
 import psutil
 
-from benchmarks.plots import Panel, plot
-from benchmarks.scale import notes, peers, stays
+from benchmarks.scale import drawing, machine, notes, peers, stays
 from benchmarks.scale.watching import Measured, python
 
 HOME = Path(__file__).parents[2]
 RESULTS = HOME / "build" / "bench" / "scale.json"
 KEY = {"ANONYMIZE_KEY": "benchmark-only-this-is-no-secret-0123456789"}
 GB = 1e9
+#: Characters that are cut into notes of several lengths.
+CUT = 600_000
 SPARK = 'engine: {spark: {master: "local[2]", conf: {spark.driver.memory: 6g}}}'
-#: What is asked at the size that it is asked of.
-ASKED = 10_000_000
 PARTS = ("road", "persons", "hand", "spark", "text", "lengths", "peers")
 
 
 @click.command()
 @click.option("--rows", multiple=True, type=int, help="Sizes of the table; default 10 thousand, 1, 3 and 10 million.")
 @click.option("--notes", "number", default=1_000, show_default=True, help="Notes of the text road.")
+@click.option("--repeat", default=3, show_default=True, help="Rounds of the text road and of the note lengths; medians count.")
 @click.option("--parts", default=",".join(PARTS), show_default=True, help="Which, with commas.")
 @click.option(
     "--work", type=click.Path(path_type=Path), help="Where the made data goes, and is removed from; default: a folder of the system's."
 )
 @click.option("--docs", is_flag=True, help="Draw the plots into docs/ as well.")
-def main(rows: tuple[int, ...], number: int, parts: str, work: Path | None, docs: bool) -> None:
+def main(rows: tuple[int, ...], number: int, repeat: int, parts: str, work: Path | None, docs: bool) -> None:
     """Measure, print, and say at the end what was not met."""
-    sizes, asked = sorted(rows or (10_000, 1_000_000, 3_000_000, ASKED)), parts.split(",")
+    sizes, asked = sorted(rows or (10_000, 1_000_000, 3_000_000, drawing.ASKED)), parts.split(",")
     load = os.getloadavg()[0]
     click.echo(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / GB:.0f} GB; load {load:.1f}"
@@ -56,14 +56,14 @@ def main(rows: tuple[int, ...], number: int, parts: str, work: Path | None, docs
         if set(asked) & {"road", "hand", "spark", "persons"}:
             bench.tables(sizes, asked)
         if "text" in asked:
-            bench.texts(number)
+            bench.texts(number, repeat)
         if "lengths" in asked:
-            bench.lengths()
+            bench.lengths(repeat)
         if "peers" in asked:
             bench.found["peers"] = list(peers.compare(Path(folder)))
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(found, indent=1) + "\n")
-    _plots(found, HOME / "docs" if docs else RESULTS.parent)
+    drawing.draw(found, HOME / "docs" if docs else RESULTS.parent)
     click.echo(f"\n{RESULTS}\n")
     missed = list(_verdicts(found))
     click.echo("\nNot met:" if missed else "\nAll that was measured was met.")
@@ -134,37 +134,38 @@ class Bench:
         figures = f"{measured.seconds:.1f} | {measured.processor:.1f} | {size / measured.seconds:,.0f} | {measured.peak / GB:.2f}"
         click.echo(f"| {size:,} | {way} | {figures} | {told} |")
 
-    def texts(self, number: int) -> None:
-        """Notes, with one and with two processes: deidentify alone, for the other steps are those of a table."""
-        click.echo("\n| notes | processes | deidentify, s | processor s | notes/s | whole road, s | memory, GB |")
-        click.echo("| --- | --- | --- | --- | --- | --- | --- |")
-        source = self.folder / "notes"
+    def texts(self, number: int, repeat: int) -> None:
+        """Notes, by one process up to one a core, in turns: deidentify alone, for the other steps are those of a table. Between them, what the
+        machine gives to several processes that share nothing."""
+        click.echo("\n| notes | processes | deidentify, s | processor s | notes/s | whole road, s | memory, GB | the machine gives |")
+        click.echo("| --- | --- | --- | --- | --- | --- | --- | --- |")
+        source, cores = self.folder / "notes", os.cpu_count() or 1
         characters = notes.make(source, number)
-        for workers in (1, 2):
-            self._texts("texts", source, number, characters, workers)
+        for _ in range(repeat):
+            for workers in sorted({2**power for power in range(cores.bit_length()) if 2**power <= cores} | {cores}):
+                self._texts("texts", source, number, characters, workers, gives=machine.times_one(workers))
         shutil.rmtree(source)
 
-    def lengths(self) -> None:
-        """As many characters in notes of several lengths."""
-        click.echo("\nNotes by length, about 600,000 characters each time, one process:")
-        for length in (600, 6_000, 60_000, 600_000):
-            source = self.folder / "notes"
-            characters = notes.make(source, max(600_000 // length, 1), length=length)
-            # Notes put together of several people's: the leak gate stops such a release, as it should.
-            self._texts("lengths", source, max(600_000 // length, 1), characters, 1, "--short")
-            shutil.rmtree(source)
+    def lengths(self, repeat: int) -> None:
+        """The same characters, cut into notes of several lengths."""
+        click.echo(f"\n{CUT:,} characters as notes of several lengths, one process:")
+        for _ in range(repeat):
+            for length in (600, 2_000, 6_000, 20_000, 60_000, 200_000, 600_000):
+                source = self.folder / "notes"
+                # A note that runs on into another patient's: the leak gate stops such a release, as it should.
+                self._texts("lengths", source, notes.cut(source, CUT, length), CUT, 1, "--short")
+                shutil.rmtree(source)
 
-    def _texts(self, part: str, source: Path, number: int, characters: int, workers: int, *how: str) -> None:
+    def _texts(self, part: str, source: Path, number: int, characters: int, workers: int, *how: str, gives: float = 1.0) -> None:
         home = self.folder / "road"
         home.mkdir()
         policy = notes.policy(home, source, engine=f"engine: {{local: {{workers: {workers}}}}}")
         measured = python("benchmarks.scale.road", policy, *how, env=KEY)
         shutil.rmtree(home)
         seconds, used = measured.said["steps"]["deidentify"]
-        self.found.setdefault(part, []).append(
-            {"notes": number, "characters": characters, "workers": workers, "deidentify": seconds, **asdict(measured)}
-        )
-        figures = f"{seconds:.1f} | {used:.1f} | {number / seconds:,.1f} | {measured.seconds:.1f} | {measured.peak / GB:.2f}"
+        about = {"notes": number, "characters": characters, "workers": workers, "gives": gives}
+        self.found.setdefault(part, []).append({**about, "deidentify": seconds, "used": used, **asdict(measured)})
+        figures = f"{seconds:.1f} | {used:.1f} | {number / seconds:,.1f} | {measured.seconds:.1f} | {measured.peak / GB:.2f} | {gives:.2f} x"
         click.echo(f"| {number:,} ({characters / number:,.0f} characters) | {workers} | {figures} |")
 
 
@@ -204,38 +205,14 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str, str, bool]]:
         memory = ours["peak"] / max(small["peak"], 1)
         words = f"growth 1 -> {largest / 1e6:g} million rows"
         yield words, f"time <= {wanted:g} x, memory <= 1.3 x", f"{grown:.1f} x, {memory:.2f} x", grown <= wanted and memory <= 1.3
-    texts = {one["workers"]: one["deidentify"] for one in found.get("texts", [])}
+    texts = drawing.medians(found.get("texts", []), "workers", "deidentify")
     if {1, 2} <= set(texts):
-        times = texts[1] / texts[2]
-        yield "text road, processes 1 -> 2", ">= 1.8 x", f"{times:.2f} x", times >= 1.8
+        times, gives = texts[1] / texts[2], drawing.medians(found["texts"], "workers", "gives")[2]
+        yield "text road, processes 1 -> 2", ">= 1.8 x", f"{times:.2f} x, of {gives:.2f} x that the machine gives", times >= 1.8
     for peer in found.get("peers", []):
         if peer.get("seconds"):
             times = peer["seconds"] / peer["ours"]
             yield f"the road against {peer['name']}", "ahead", f"{times:.1f} x as fast", times > 1
-
-
-def _plots(found: dict[str, Any], folder: Path) -> None:
-    ways: dict[str, list[dict[str, Any]]] = {}
-    for one in found.get("tables", []):
-        ways.setdefault(one["way"], []).append(one)
-    lines = {way: some for way, some in ways.items() if len(some) > 1}
-    if lines:
-        seconds = Panel(
-            "seconds", [(way, [o["rows"] for o in some], [o["seconds"] for o in some]) for way, some in lines.items()], [(ASKED, 40)]
-        )
-        memory = Panel(
-            "GB at the most", [(way, [o["rows"] for o in some], [o["peak"] / GB for o in some]) for way, some in lines.items()], [(ASKED, 4)]
-        )
-        plot(folder / "performance-rows.svg", "rows", [seconds, memory], size_word="stays, 12 columns, Parquet to release")
-    texts, lengths = found.get("texts", []), found.get("lengths", [])
-    panels = []
-    if len(texts) > 1:
-        panels.append(Panel("notes/s by processes", [("ours", [o["workers"] for o in texts], [o["notes"] / o["deidentify"] for o in texts])]))
-    if len(lengths) > 1:
-        mean = [o["characters"] / o["notes"] for o in lengths]
-        panels.append(Panel("characters/s by length of a note", [("ours", mean, [o["characters"] / o["deidentify"] for o in lengths])]))
-    if panels:
-        plot(folder / "performance-texts.svg", "processes; characters a note", panels)
 
 
 if __name__ == "__main__":

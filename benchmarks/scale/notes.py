@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -35,29 +37,32 @@ release: {{store: store, title: Notes}}
 """
 
 
-def make(folder: Path, notes: int, *, seed: int = 7, length: int | None = None) -> int:
-    """Write `patients.parquet` and `notes.parquet`, one note a patient; returns the characters. length: of each note, made of several, in
-    characters; None: as they come."""
+def make(folder: Path, notes: int, *, seed: int = 7) -> int:
+    """Write `patients.parquet` and `notes.parquet`, one note a patient; returns the characters."""
+    made = make_notes("dev", notes, seed)
+    return _write(folder, [str(note["text"]) for note in made], [note["record"] for note in made])
+
+
+def cut(folder: Path, characters: int, length: int, *, seed: int = 7) -> int:
+    """The same characters, whatever the length, as notes of so many characters each; returns their number. A note's record is that of the
+    patient with whom it begins."""
+    made = make_notes("dev", characters // 1_000, seed)
+    ends = np.cumsum([len(str(note["text"])) + 2 for note in made])
+    text = "\n\n".join(str(note["text"]) for note in made)[:characters]
+    starts = range(0, len(text), length)
+    _write(
+        folder, [text[start : start + length] for start in starts], [made[np.searchsorted(ends, start, "right")]["record"] for start in starts]
+    )
+    return len(starts)
+
+
+def _write(folder: Path, texts: Sequence[str], records: Sequence[Mapping[str, object]]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
-    made = make_notes("dev", notes if length is None else min(notes * max(length // 2_000, 1), 2_000), seed)
-    texts = [str(note["text"]) for note in made]
-    if length is not None:
-        texts = [_long(texts, number, length) for number in range(notes)]
     ids = [f"N{number:07}" for number in range(len(texts))]
-    known = {
-        word: [str(made[number % len(made)]["record"][word]) for number in range(len(texts))] for word in ("given", "family", "mrn", "phone")
-    }
+    known = {word: [str(record[word]) for record in records] for word in ("given", "family", "mrn", "phone")}
     pq.write_table(pa.table({"patient_id": ids, **known}), folder / "patients.parquet")
     pq.write_table(pa.table({"note_id": ids, "patient_id": ids, "body": texts}), folder / "notes.parquet")
     return sum(map(len, texts))
-
-
-def _long(texts: list[str], number: int, length: int) -> str:
-    """Several notes one after the other."""
-    parts: list[str] = []
-    while sum(map(len, parts)) < length:
-        parts.append(texts[(number * 31 + len(parts)) % len(texts)])
-    return "\n\n".join(parts)[:length]
 
 
 def policy(folder: Path, source: Path, *, engine: str = "") -> Path:
