@@ -8,12 +8,13 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from benchmarks.scale import crate_peer
+from benchmarks.scale import crate_peer, larger
 from benchmarks.scale.watching import Measured, python, watched
 
 HOME = Path(__file__).parents[2]
@@ -21,6 +22,8 @@ DATA = Path(os.environ.get("ANONYMIZE_DATA", HOME.parent / "shared" / "data"))
 PEERS = HOME / "build" / "scale-peers"
 KEY = {"ANONYMIZE_KEY": "benchmark-only-this-is-no-secret-0123456789"}
 PATIENTS = 20_000
+#: How many times the FHIR export of 13 patients is taken, under other ids, names and days.
+COPIES = 20
 #: Of the SQL database: each with some 22 encounters.
 VISITING = 2_000
 FHIR = """\
@@ -65,7 +68,12 @@ def compare(folder: Path) -> Iterator[dict[str, Any]]:
     if not (DATA / "synthea_csv").is_dir():
         click.echo(f"  {DATA} HOLDS NO SYNTHEA EXPORT: set ANONYMIZE_DATA")
         return
-    for name, run in (("cumulus-etl", _cumulus), ("presidio-structured", _presidio), ("crate-anon", _crate)):
+    for name, run in (
+        ("cumulus-etl", _cumulus),
+        ("cumulus-etl", partial(_cumulus, copies=COPIES)),
+        ("presidio-structured", _presidio),
+        ("crate-anon", _crate),
+    ):
         if not (PEERS / name / "bin" / "python").exists():
             click.echo(f"  {name:20} not installed: make build/scale-peers/installed")
             continue
@@ -90,20 +98,23 @@ def compare(folder: Path) -> Iterator[dict[str, Any]]:
         }
 
 
-def _cumulus(home: Path) -> tuple[str, Measured, Measured]:
+def _cumulus(home: Path, copies: int = 1) -> tuple[str, Measured, Measured]:
     """FHIR resources without the notes, which it leaves out unless told otherwise."""
     export = home / "export"
-    export.mkdir()
-    for file in (DATA / "fhir_bulk_synthea_10").glob("*.ndjson"):
-        if not file.name.startswith(("DocumentReference", "log")):
-            shutil.copy(file, export)
+    files = [file for file in sorted((DATA / "fhir_bulk_synthea_10").glob("*.ndjson")) if not file.name.startswith(("DocumentReference", "log"))]
+    resources = larger.copy(files, export, copies)
     tool = str(PEERS / "cumulus-etl" / "bin" / "cumulus-etl")
     options = ["--output-format", "ndjson", "--allow-missing-resources", "--export-group", "g", "--export-timestamp", "2026-01-01T00:00:00Z"]
     theirs = watched([tool, "etl", str(export), str(home / "out"), str(home / "phi"), *options])
     policy = home / "policy.yaml"
     policy.write_text(FHIR)
     ours = python("benchmarks.scale.road", policy, env={**KEY, "FHIR_EXPORT": str(export), "FHIR_STORE": str(home / "store")})
-    return "a FHIR export of 13 patients, without notes; it hashes ids and cuts what is not listed: no k, no search for leaks", theirs, ours
+    return (
+        f"a FHIR export of {13 * copies:,} patients, {resources:,} resources without notes; it hashes ids and cuts what is not listed: no k, no "
+        "search for leaks",
+        theirs,
+        ours,
+    )
 
 
 def _presidio(home: Path) -> tuple[str, Measured, Measured]:

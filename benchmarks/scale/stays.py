@@ -14,8 +14,8 @@ STAYS_A_PERSON = 5
 SEX = ("F", "M")
 RACE = ("White", "Black", "Asian", "Native American", "Pacific Islander", "Other")
 _RACE_SHARES = (0.62, 0.17, 0.08, 0.012, 0.003, 0.115)
-_FIRST = {sex: tuple(names) for sex, names in (("F", Provider.first_names_female), ("M", Provider.first_names_male))}
-_LAST = tuple(Provider.last_names)
+FIRST_NAMES = {sex: tuple(names) for sex, names in (("F", Provider.first_names_female), ("M", Provider.first_names_male))}
+LAST_NAMES = tuple(Provider.last_names)
 _CODES = tuple(f"{letter}{number:02}.{digit}" for letter in "ACEIJKMN" for number in range(10, 60) for digit in range(3))
 SCHEMA = pa.schema(
     [
@@ -55,7 +55,7 @@ def make(folder: Path, rows: int, *, stays: int = STAYS_A_PERSON, seed: int = 7)
 def _block(stay: np.ndarray, person: np.ndarray, rows: int, rng: np.random.Generator) -> pa.Table:
     n = len(stay)
     sex = (_of(person, 1) < 0.52).astype(np.int32)
-    first = [_picked(_FIRST[one], _of(person, 2) ** 1.6) for one in SEX]
+    first = [_picked(FIRST_NAMES[one], _of(person, 2) ** 1.6) for one in SEX]
     admitted = (15_000 + stay * 5_000 // max(rows, 1)).astype(np.int32)
     charge = np.exp(rng.normal(8.5, 1.1, n)).round(2)
     days = np.minimum(rng.geometric(0.25, n) - 1, 120).astype(np.int32)
@@ -69,7 +69,7 @@ def _block(stay: np.ndarray, person: np.ndarray, rows: int, rng: np.random.Gener
         pa.array(7_000_000_000 + stay * 3),
         pa.array(np.char.add("P", np.char.zfill((person * 7 + 1_000_003).astype(str), 9))),
         pa.array(np.where(sex == 0, first[0], first[1])),
-        pa.array(_picked(_LAST, _of(person, 3) ** 1.6)),
+        pa.array(_picked(LAST_NAMES, _of(person, 3) ** 1.6)),
         pa.array(born).cast(pa.date32()),
         pa.array(np.array(SEX)[sex]),
         pa.array(np.array(RACE)[np.searchsorted(np.cumsum(_RACE_SHARES)[:-1], _of(person, 7))]),
