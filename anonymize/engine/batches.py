@@ -20,11 +20,11 @@ BATCH_BYTES = 256 << 10
 
 
 def balanced(batches: Iterator[pa.RecordBatch], size: int | None = None) -> Iterator[pa.RecordBatch]:
-    """Batches of no more than `size` bytes (BATCH_BYTES), so that long texts are shared among the workers. A row is never cut: one that is
-    longer is a batch by itself."""
+    """Batches of no more than `size` bytes to be worked on (BATCH_BYTES), so that long texts are shared among the workers. A row is never cut:
+    one that is longer is a batch by itself."""
     for batch in batches:
         most = size or BATCH_BYTES
-        if batch.nbytes <= most or batch.num_rows < 2:
+        if worked_on(batch) <= most or batch.num_rows < 2:
             yield batch
             continue
         ends, start = np.cumsum(_bytes_by_row(batch)), 0
@@ -40,7 +40,12 @@ def _bytes_by_row(batch: pa.RecordBatch) -> np.ndarray:
     texts = [c for c in batch.columns if pa.types.is_string(c.type) or pa.types.is_binary(c.type) or pa.types.is_large_string(c.type)]
     lengths = [pc.fill_null(pc.binary_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64) for column in texts]
     own = sum(lengths, np.zeros(batch.num_rows, np.int64))
-    return own + max(batch.nbytes - int(own.sum()), 0) / batch.num_rows
+    return own + max(worked_on(batch) - int(own.sum()), 0) / batch.num_rows
+
+
+def worked_on(batch: pa.RecordBatch) -> int:
+    """Bytes of a batch without its lists: those are a subject's identifiers, which are the same for all its rows and are made ready once."""
+    return sum(column.nbytes for column in batch.columns if not pa.types.is_list(column.type))
 
 
 def whole_groups(batches: Iterator[pa.RecordBatch], column: str) -> Iterator[pa.RecordBatch]:

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from anonymize import keys
 from anonymize.engine import worker
+from anonymize.engine.attaching import attached, held
 from anonymize.engine.base import TALLY_LIMIT, Mapper, Table, Written, hold_tally
 from anonymize.engine.batches import BATCH_BYTES, BATCH_ROWS, applied, balanced, whole_groups
 from anonymize.engine.files import ParquetFolder, parquet_batches, replace_folder
@@ -35,6 +36,8 @@ SMALL, SMALL_TEXT = 8 << 20, BATCH_BYTES
 LARGE = 16 << 20
 #: What DuckDB sorts with, a thread: with more it is no faster, for what it holds it must first be given. Bytes.
 SORTING = 250_000_000
+#: A table of no more is joined by looking its rows up, in memory; a larger one by DuckDB. Bytes.
+LOOKUP = 256 << 20
 #: How many dying workers a map pays for to find the record that kills them; after that whole batches are given up.
 MOST_DEATHS = 40
 #: Tried once more, alone: a worker that was killed, and one that says itself that memory is out.
@@ -70,6 +73,7 @@ class LocalEngine:
         share = shares(memory, workers, cores=os.cpu_count() or 1)
         self.workers, self.memory, self.under_way = share.workers, duckdb_limit(share.duckdb), share.under_way
         self.sorting = duckdb_limit(min(share.duckdb, share.workers * SORTING))
+        self.lookup = min(share.duckdb // 2, LOOKUP)
         self.scratch, self.tally_limit = scratch, tally
         self._pool: ProcessPoolExecutor | None = None
         self._marks: dict[Path, int] = {}
@@ -110,11 +114,16 @@ class LocalEngine:
         hold_tally(table.name, tuples, self.tally_limit, dict(zip(columns, each, strict=True)))
 
     def join(self, table: Table, small: Table, on: str) -> Table:
-        attached = [field for field in small.schema if field.name != on]
-        names = ", ".join(f"s.{_quoted(f.name)}" for f in attached)
-        schema = pa.schema([*table.schema, *attached])
+        fields = [field for field in small.schema if field.name != on]
+        names = ", ".join(f"s.{_quoted(f.name)}" for f in fields)
+        schema = pa.schema([*table.schema, *fields])
 
         def batches() -> Iterator[pa.RecordBatch]:
+            looked_up = held(small, on, self.lookup)
+            if looked_up is not None:
+                with without_values(f"join {table.name}"):
+                    yield from attached(table.batches(), looked_up, on, schema, LARGE)
+                return
             # A hash join keeps no order, so the rows are numbered before and sorted after; both spill to disk.
             query = (
                 f"SELECT t.* EXCLUDE (__order), {names} FROM (SELECT *, row_number() OVER () AS __order FROM input) t "  # noqa: S608
