@@ -13,7 +13,8 @@ Line = tuple[str, Sequence[float], Sequence[float]]
 @dataclass(frozen=True)
 class Panel:
     """One picture of a plot. lines: what was measured; limits: (x, y) that must not be passed; points: (x, y) of single runs, where a line goes
-    through their medians; through: the point of each line that growth in proportion is drawn through (None: it is not drawn)."""
+    through their medians; through: the point of a line that growth in proportion is drawn through, where it is the first (0) of the first
+    line alone (None: it is not drawn)."""
 
     title: str
     lines: Sequence[Line]
@@ -35,7 +36,7 @@ def plot(file: Path, across: str, panels: Sequence[Panel], *, size_word: str = "
     for panel, axis in zip(panels, axes[0], strict=True):
         for number, (name, x, y) in enumerate(panel.lines):
             axis.plot(x, y, marker="osD^v"[number % 5], label=name)
-            if panel.through is not None:
+            if panel.through is not None and not (panel.through == 0 and number):
                 even = [y[panel.through] * one / x[panel.through] for one in x]
                 axis.plot(x, even, linestyle=":", color="0.6", linewidth=1, label=None if number else "in proportion")
         if panel.points:
@@ -44,7 +45,7 @@ def plot(file: Path, across: str, panels: Sequence[Panel], *, size_word: str = "
             axis.scatter(*zip(*panel.limits, strict=True), marker="_", s=300, color="#a4161a", label="asked at the most")
         axis.set(xlabel=across, title=panel.title, **{f"{one}scale": "log" for one in log})
         if "y" not in log:
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(0, 1.08 * axis.dataLim.y1)
         if "x" not in log:
             axis.set_xticks(sorted({one for _, x, _ in panel.lines for one in x}))
         axis.grid(which="major", color="0.9")
