@@ -23,7 +23,7 @@ PEERS = HOME / "build" / "scale-peers"
 KEY = {"ANONYMIZE_KEY": "benchmark-only-this-is-no-secret-0123456789"}
 PATIENTS = 20_000
 #: How many times the FHIR export of 13 patients is taken, under other ids, names and days.
-COPIES = 20
+COPIES = 10
 #: Of the SQL database: each with some 22 encounters.
 VISITING = 2_000
 FHIR = """\
