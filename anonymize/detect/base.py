@@ -8,6 +8,9 @@ from typing import Any, Protocol
 
 from anonymize.policy.model import Kind
 
+DOUBT = "doubt"
+"""The detector of what is no vote: a word's chance by one detector, for the one that reads next."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import regex
 
-from anonymize.detect.base import Finding
+from anonymize.detect.base import DOUBT, Finding
 from anonymize.detect.network import Network
 from anonymize.detect.suspects import is_derived
 from anonymize.detect.words import eponyms, first_names, group, is_common, is_drug, last_names, lines
@@ -26,6 +26,8 @@ from anonymize.policy.model import Kind
 
 #: A word as likely as this is PHI; one as unlikely as that is none, though others voted for it.
 FOUND, REFUTED = 0.4, 0.15
+#: A word as likely as this leaves no doubt.
+CERTAIN = 0.95
 #: The kinds that a finding can be of; in the order of the columns of weights.
 KINDS = (Kind.NAME, Kind.FACILITY, Kind.ORGANIZATION, Kind.ADDRESS, Kind.DATE, Kind.ID)
 TOKEN = regex.compile(r"\p{N}+(?:[/.:]\p{N}+)+(?![\p{L}\p{M}])|[\p{L}\p{M}\p{N}]+(?:['’\-][\p{L}\p{M}\p{N}]+)*")
@@ -359,7 +361,8 @@ def _seen(names: Callable[..., list[str]], *about: Any) -> bytes:
 
 
 def find_in_context(texts: Sequence[str], found: Sequence[Sequence[Finding]]) -> list[list[Finding]]:
-    """For each text the words that are likely PHI, and those voted for that are most unlikely to be: their score says which."""
+    """For each text the words that are likely PHI, and those voted for that are most unlikely to be: their score says which.
+    Beside them a `DOUBT` for each word that is not certain to be PHI, with its chance."""
     return [list(_weigh(text, votes)) for text, votes in zip(texts, found, strict=True)]
 
 
@@ -376,3 +379,5 @@ def _weigh(text: str, votes: Sequence[Finding]) -> Iterator[Finding]:
             yield Finding(KINDS[kind], start, end, round(phi, 2), "context", "what stands around it speaks for it")
         elif phi <= REFUTED and index in weighed.votes:
             yield Finding(Kind.NAME, start, end, round(phi, 2), "context", "what stands around it speaks against it")
+        if phi < CERTAIN:
+            yield Finding(KINDS[kind], start, end, round(phi, 4), DOUBT)

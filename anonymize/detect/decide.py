@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -11,6 +11,7 @@ import regex
 from anonymize.detect.base import Finding
 from anonymize.detect.context import REFUTED
 from anonymize.detect.places import HEADS, TAILS
+from anonymize.detect.rampart import FOUND
 from anonymize.detect.words import eponyms, first_names, is_common, is_drug, is_name, lines
 from anonymize.policy.model import Kind
 
@@ -25,10 +26,13 @@ _EPONYM_CONTEXT = regex.compile(
 )
 #: A number behind an eponym is its score: `Aldrete 9`, `Braden 16`.
 _SCORED = regex.compile(r"(?: (?:score|scale))?(?: (?:of|is|was))? \d{1,2}(?![\d/-])")
+#: A vote under this does not count.
+THRESHOLD = 0.2
 #: A rule's finding as sure as this stands, whatever is around it: of a name, a place or an institution; of what has a form of its own.
 SURE, SURE_OF_FORMS = 0.95, 0.6
 _NAMED_KINDS = frozenset({Kind.NAME, Kind.FACILITY, Kind.ORGANIZATION, Kind.ADDRESS})
-#: Where `context` is as sure as this, it has weighed what lists of eponyms and drugs say.
+#: Detectors that weigh all others' votes; where they are as sure as this, they have weighed what lists of eponyms and drugs say.
+_WEIGHING = frozenset({"context", "rampart"})
 WEIGHED = 0.6
 _UNSURE = frozenset({"safe-words", "spacy", "rampart", "places", "context"})
 _OF_PLACES = frozenset(lines("hospital-words")) | frozenset(lines("titles")) | frozenset(lines("degrees"))
@@ -48,7 +52,7 @@ class Verdict:
     why: str
 
 
-def decide(text: str, votes: Sequence[Finding], *, threshold: float = 0.2) -> list[Finding]:
+def decide(text: str, votes: Sequence[Finding], *, threshold: float = THRESHOLD) -> list[Finding]:
     """The findings that stay, sorted, not overlapping, grown to whole tokens.
 
     Unsure votes (`safe-words`, `places`, `rampart`, `spacy`) go where the words are explained otherwise; sure ones (rules with cues, the own
@@ -57,7 +61,7 @@ def decide(text: str, votes: Sequence[Finding], *, threshold: float = 0.2) -> li
     return merge(text, [verdict.finding for verdict in judge(text, votes, threshold=threshold) if verdict.stays])
 
 
-def judge(text: str, votes: Sequence[Finding], *, threshold: float = 0.2) -> list[Verdict]:
+def judge(text: str, votes: Sequence[Finding], *, threshold: float = THRESHOLD) -> list[Verdict]:
     """Each vote, grown to whole tokens, with what became of it and why; then what was found beside and again because of those that stayed."""
     judged = []
     look = _Look(text, votes)
@@ -78,7 +82,12 @@ class _Look:
 
     def __init__(self, text: str, votes: Sequence[Finding] = ()) -> None:
         self.text = text
-        self._refuted = {at for vote in votes if vote.detector == "context" and vote.score <= REFUTED for at in range(vote.start, vote.end)}
+        read = [vote for vote in votes if vote.detector == "rampart"]
+        #: Where the model read, its word counts, and that of `context` no more.
+        self._read = {at for vote in read for at in range(vote.start, vote.end)}
+        against = [vote for vote in read if vote.score < FOUND]
+        against += [vote for vote in votes if vote.detector == "context" and vote.score <= REFUTED and vote.start not in self._read]
+        self._refuted = {at for vote in against for at in range(vote.start, vote.end)}
         self._phrases = tuple((m.start(), m.end()) for m in _phrases().finditer(text))
 
     def against(self, finding: Finding) -> str:
@@ -89,23 +98,22 @@ class _Look:
             return "what stands around it speaks against it"
         if finding.detector not in _UNSURE:
             return "part of a phrase that names nobody" if weak and self._in_phrase(finding) else ""
-        text, found = self.text, self.text[finding.start : finding.end]
+        found = self.text[finding.start : finding.end]
         words = [word.lower() for word in _TOKEN.findall(found)]
+        if finding.detector == "context" and finding.start in self._read:
+            return "the model read it again"
         if self._in_phrase(finding):
             return "part of a phrase that names nobody"
-        if finding.detector == "context" and finding.score >= WEIGHED:
+        if finding.detector in _WEIGHING and finding.score >= WEIGHED:
             return ""
         if self._eponym(finding, words):
             return "an eponym: a disease, a sign, a device"
-        if finding.detector == "context":
+        if finding.detector in _WEIGHING:
             return "all of its words are of drugs" if words and all(map(is_drug, words)) else ""
         if finding.detector == "safe-words":
             return "in small letters where names have capitals" if found.islower() else ""
         if finding.detector == "places":
             return ""
-        if finding.detector == "rampart":
-            named = _named(found, words, finding, begins=_begins(text, finding.start))
-            return "" if named else "all of its words are of the language or the clinic"
         safe = not found[:1].isupper() or all(_safe(word) for word in words)
         return "all of its words are of the language or the clinic" if safe else ""
 
@@ -131,23 +139,6 @@ class _Look:
 def _phrases() -> regex.Pattern[str]:
     """Phrases of our own list that name nobody, though their words could."""
     return regex.compile(r"(?i)\b(?:" + "|".join(regex.escape(line) for line in lines("safe-phrases")) + r")\b")
-
-
-def _named(found: str, words: Sequence[str], finding: Finding, *, begins: bool) -> bool:
-    """Whether what a model found is PHI: the model takes organs at a line's start, scores, and much that is lower-case, for names."""
-    if finding.kind is not Kind.NAME and sum(map(str.isdigit, found)) >= 4:
-        return True
-    if finding.kind is Kind.ADDRESS:
-        return (found[:1].isdigit() and len(words) == 1) or any(len(word) > 3 and not _safe(word) for word in words)
-    if finding.kind is not Kind.NAME:
-        return False
-    bare = [word.replace("’", "'").removesuffix("'s") for word in words]
-    listed = any(is_name(word) for word in bare)
-    safe = all(_safe(word) for word in words)
-    if not found[:1].isupper():
-        return not safe and listed and finding.score >= 0.7
-    plain = all(word in _BESIDE for word in bare) or (begins and finding.score < 0.8)
-    return not safe or (listed and finding.score >= 0.4 and not plain)
 
 
 def _eponym(word: str) -> bool:
@@ -183,7 +174,9 @@ def _beside(text: str, findings: list[Finding]) -> Iterator[Finding]:
     tokens = list(_TOKEN.finditer(text))
     starts = {token.start(): index for index, token in enumerate(tokens)}
     ends = {token.end(): index for index, token in enumerate(tokens)}
-    covered = {position for finding in findings for position in range(finding.start, finding.end)}
+    # A kind that was weighed yields to that of a name beside it.
+    known = [finding for finding in findings if finding.detector not in _WEIGHING or finding.kind is Kind.NAME]
+    covered = {position for finding in known for position in range(finding.start, finding.end)}
     for finding in findings:
         if finding.kind not in (Kind.NAME, Kind.ADDRESS):
             continue
@@ -258,23 +251,27 @@ def _begins(text: str, position: int) -> bool:
 
 
 def merge(text: str, findings: Sequence[Finding]) -> list[Finding]:
-    """Overlapping findings become one, of the kind of the longest (then surest) among them; a kind by `context` yields to any other. Names
-    that only a blank divides become one.
+    """Overlapping findings become one, of the kind of the longest (then surest) among them; a kind by `context` or the model yields to any
+    other. Names that only a blank divides become one.
     """
-    merged: list[Finding] = []
+    found = _joined(sorted(findings, key=lambda f: (f.start, -f.end)), lambda last, finding: finding.start < last.end)
+    return _joined(found, lambda last, finding: _one_name(text, last, finding))
+
+
+def _joined(findings: Sequence[Finding], joins: Callable[[Finding, Finding], bool]) -> list[Finding]:
+    """Findings in their order, each put together with the one before where they join."""
+    joined: list[Finding] = []
     best: list[Finding] = []
-    for finding in sorted(findings, key=lambda f: (f.start, -f.end)):
-        last = merged[-1] if merged else None
-        joins = last is not None and (finding.start < last.end or _one_name(text, last, finding))
-        if last is None or not joins:
-            merged.append(finding)
+    for finding in findings:
+        last = joined[-1] if joined else None
+        if last is None or not joins(last, finding):
+            joined.append(finding)
             best.append(finding)
             continue
-        surest = max(best[-1], finding, key=lambda f: (f.detector != "context", f.end - f.start, f.score))
-        names = last.detector if finding.detector in last.detector.split("+") else f"{last.detector}+{finding.detector}"
-        merged[-1] = Finding(surest.kind, last.start, max(last.end, finding.end), max(last.score, finding.score), names, surest.reason)
-        best[-1] = surest
-    return merged
+        best[-1] = surest = max(best[-1], finding, key=lambda f: (f.detector not in _WEIGHING, f.end - f.start, f.score))
+        detectors = "+".join(dict.fromkeys([*last.detector.split("+"), *finding.detector.split("+")]))
+        joined[-1] = Finding(surest.kind, last.start, max(last.end, finding.end), max(last.score, finding.score), detectors, surest.reason)
+    return joined
 
 
 def _one_name(text: str, last: Finding, finding: Finding) -> bool:

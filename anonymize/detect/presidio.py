@@ -7,7 +7,8 @@ from typing import Any
 
 from presidio_analyzer import AnalysisExplanation, EntityRecognizer, RecognizerResult
 
-from anonymize.detect.base import Finding
+from anonymize.detect.base import DOUBT, Finding
+from anonymize.detect.decide import THRESHOLD
 from anonymize.policy.model import Kind
 
 
@@ -25,8 +26,9 @@ class Recognizer(EntityRecognizer):
         self._find([""], [[]])
 
     def analyze(self, text: str, entities: list[str], nlp_artifacts: Any = None) -> list[RecognizerResult]:  # noqa: ARG002
-        """The findings whose kind is asked for (all, where none is)."""
-        return [_result(finding) for finding in self._find([text], [[]])[0] if not entities or finding.kind.value in entities]
+        """The findings whose kind is asked for (all, where none is). What speaks against a word is none, nor is a doubt."""
+        found = [finding for finding in self._find([text], [[]])[0] if finding.detector != DOUBT and finding.score >= THRESHOLD]
+        return [_result(finding) for finding in found if not entities or finding.kind.value in entities]
 
 
 def _result(finding: Finding) -> RecognizerResult:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from anonymize.detect.base import Finding, Identifier
+from anonymize.detect.base import DOUBT, Finding, Identifier
 from anonymize.detect.decide import Verdict, decide, judge
 from anonymize.detect.paragraphs import Memory, paragraphs
 from anonymize.detect.reading import Reading, read
@@ -43,6 +43,12 @@ def _rampart() -> Batch:
     return find_rampart
 
 
+def _rampart_alone() -> Batch:
+    from anonymize.detect.rampart import find_rampart
+
+    return lambda texts, found: find_rampart(texts)  # noqa: ARG005
+
+
 def _context() -> Batch:
     from anonymize.detect.context import find_in_context
 
@@ -61,11 +67,13 @@ LANGUAGES: dict[str, dict[str, tuple[Callable[[], Batch], bool]]] = {
         "patterns": (_patterns, True),
         "places": (_places, True),
         "safe-words": (_safe_words, True),
-        "rampart": (_rampart, True),
         "context": (_context, True),
+        "rampart": (_rampart, True),
         "spacy": (_spacy, False),
     },
 }
+#: Detectors that read what another leaves in doubt, and how they are made where that one is off.
+ALONE: dict[str, tuple[str, Callable[[], Batch]]] = {"rampart": ("context", _rampart_alone)}
 DETECTORS = (OWN_RECORD, *LANGUAGES["en"])
 """The names that a policy may switch."""
 
@@ -111,10 +119,10 @@ class Detector:
         for name, batch in self._batches.items():
             least = self._thresholds.get(name, 0.0)
             for votes, found in zip(fresh, batch(new, fresh), strict=True):
-                votes.extend(finding for finding in found if finding.score >= least)
+                votes.extend(finding for finding in found if finding.score >= least or finding.detector == DOUBT)
         result = {paragraph: found for paragraph, found in known.items() if found is not None}
         for paragraph, votes in zip(new, fresh, strict=True):
-            result[paragraph] = tuple(votes)
+            result[paragraph] = tuple(vote for vote in votes if vote.detector != DOUBT)
             self._memory.put(paragraph, result[paragraph])
         return result
 
@@ -132,16 +140,23 @@ def _build(language: str, chosen: tuple[tuple[str, bool | float], ...]) -> Detec
     if unknown:
         raise ValueError(f"no detector '{unknown[0]}'. Known: {', '.join(DETECTORS)}")
     switched = dict(chosen)
-    on = {name: make for name, (make, default) in LANGUAGES[language].items() if switched.get(name, default) is not False}
+    on = [name for name, (_, default) in LANGUAGES[language].items() if switched.get(name, default) is not False]
     thresholds = {name: float(value) for name, value in switched.items() if not isinstance(value, bool)}
-    return Detector({name: make() for name, make in on.items()}, thresholds, own_record=switched.get(OWN_RECORD, True) is not False)
+    return Detector({name: _made(language, name, on) for name in on}, thresholds, own_record=switched.get(OWN_RECORD, True) is not False)
 
 
 def recognizers(language: str = "en") -> list[Any]:
     """The detectors that read the text alone, as recognizers of Presidio, for an AnalyzerEngine of one's own."""
     from anonymize.detect.presidio import Recognizer
 
-    return [Recognizer(name, make(), language) for name, (make, _) in LANGUAGES[language].items()]
+    return [Recognizer(name, _made(language, name), language) for name in LANGUAGES[language]]
+
+
+def _made(language: str, name: str, beside: Iterable[str] = ()) -> Batch:
+    """A detector among others."""
+    before, alone = ALONE.get(name, ("", None))
+    make, _ = LANGUAGES[language][name]
+    return alone() if alone is not None and before not in beside else make()
 
 
 def _each(find: Callable[[str], list[Finding]]) -> Batch:

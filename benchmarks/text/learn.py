@@ -1,11 +1,12 @@
 """Learns the network of the `context` detector from marked texts: `python -m benchmarks.text.learn`, two minutes.
 
 It learns from the sets that rules may be tuned on alone: `clin_dev`, made notes and questions of `dev`, the documents of `written`, `written-2`,
-`written-3`, `written-5` and `written-6`, these too as if typed in capitals and in small letters, and the sentences of `sentences.txt`. A network
-of one small layer (scikit-learn, Adam) tells whether a word is PHI and of which kind. A feature counts where enough documents hold it.
+`written-3`, `written-5`, `written-6` and `written-7`, these too as if typed in capitals and in small letters, and the sentences of
+`sentences.txt`. A network of one small layer (scikit-learn, Adam) tells whether a word is PHI and of which kind. A feature counts where
+enough documents hold it.
 
 What a writer would see who has seen nothing: `--score written-5` learns without that set, measures on it and writes nothing. What the rules
-themselves owe to a set stays.
+themselves owe to a set stays; so does what the model that reads owes to it, unless one adapted without it is given (`adapt.py`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from scipy.sparse import csr_matrix
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
-from anonymize.detect import context, network
+from anonymize.detect import adapted, context, network, rampart
 from anonymize.detect.context import KINDS, Weighed
 from anonymize.detect.network import Network
 from anonymize.detect.paragraphs import paragraphs
@@ -37,7 +38,7 @@ from benchmarks.text.written import SENTENCES, written
 WEIGHTS = Path(__file__).parents[2] / "anonymize" / "detect" / "data" / network.FILE
 #: What is learnt from, and how much a word of it weighs: documents written by hand show more than made ones.
 LEARNT = {
-    "written-6": 4.0, "written-5": 4.0, "written-3": 4.0, "written-2": 4.0, "written": 3.0, "sentences": 4.0,
+    "written-7": 4.0, "written-6": 4.0, "written-5": 4.0, "written-3": 4.0, "written-2": 4.0, "written": 3.0, "sentences": 4.0,
     "clin_dev": 0.5, "dev": 0.3, "asked": 0.6,
 }  # fmt: skip
 #: Documents by hand are learnt from in capitals and in small letters as well, where a word weighs so much of what it does as it was written.
@@ -75,7 +76,7 @@ def typed(documents: Documents) -> Iterator[Documents]:
 
 def rows(documents: Iterable[dict[str, Any]], weight: float, name: str) -> Iterable[Row]:
     """The words of documents that could be PHI."""
-    batches = [make() for key, (make, on) in LANGUAGES["en"].items() if on and key != "context"]
+    batches = [make() for key, (make, on) in LANGUAGES["en"].items() if on and key not in ("context", "rampart")]
     for document in documents:
         reading = read(document["text"])
         marks = [""] * (len(document["text"]) + 1)
@@ -92,9 +93,14 @@ def rows(documents: Iterable[dict[str, Any]], weight: float, name: str) -> Itera
                     start, end = reading.back[start], reading.back[end]
                 label = Counter(marks[start:end]).most_common(1)[0][0]
                 phi = bool(label) and label not in IGNORED
-                kind = _KINDS.get(label, "id")
-                number = next(place for place, one in enumerate(KINDS) if one.value == kind) if phi else -1
+                number = kind_of(label) if phi else -1
                 yield weighed.features(index), int(phi), number, weight, f"{name} {document['id']}"
+
+
+def kind_of(label: str) -> int:
+    """The place in KINDS of what a set calls so."""
+    kind = _KINDS.get(label, "id")
+    return next(place for place, one in enumerate(KINDS) if one.value == kind)
 
 
 def learn(learnt: list[Row]) -> Network:
@@ -128,14 +134,20 @@ def _matrix(rows_of: list[list[str]], place: dict[str, int]) -> Any:
 def gathered(without: Iterable[str], notes: int, seed: int) -> list[Row]:
     """The words of all that is learnt from, but of the sets left out."""
     learnt: list[Row] = []
-    special = {"sentences": lambda: written(SENTENCES), "asked": lambda: make("dev", notes, seed, ("question",))}
     for name, weight in LEARNT.items():
         if name not in without:
-            documents = special[name]() if name in special else SETS[name].read(notes, seed)
+            documents = sources(name, notes, seed)
             learnt += rows(documents, weight, name)
             for copies in typed(documents) if name.startswith("written") else ():
                 learnt += rows(copies, weight * COPIED, name)
     return learnt
+
+
+def sources(name: str, notes: int, seed: int) -> Documents:
+    """The documents of what is learnt from."""
+    if name == "sentences":
+        return written(SENTENCES)
+    return make("dev", notes, seed, ("question",)) if name == "asked" else SETS[name].read(notes, seed)
 
 
 def judged(name: str, learnt: Network) -> str:
@@ -154,11 +166,13 @@ SHOWN = ("char_recall", "char_precision", "entity_recall", "leak_free")
 
 
 def main() -> None:
-    """Learns and writes; `--also FILE` adds documents as JSON lines, `--without SET` leaves a set out, `--score SET` judges on one left out."""
+    """Learns and writes; `--also FILE` adds documents as JSON lines, `--without SET` leaves a set out, `--score SET` judges on one left out
+    (with `--adapter FILE`: by a model that was adapted without it)."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--also", action="append", default=[], metavar="FILE")
     parser.add_argument("--without", action="append", default=[], metavar="SET")
     parser.add_argument("--score", choices=SETS, metavar="SET")
+    parser.add_argument("--adapter", type=Path, metavar="FILE")
     parser.add_argument("--notes", type=int, default=250)
     parser.add_argument("--seed", type=int, default=777)
     chosen = parser.parse_args()
@@ -167,6 +181,8 @@ def main() -> None:
         learnt += rows(read_jsonl(Path(path)), LEARNT["written-2"], path)
     made = learn(learnt)
     if chosen.score:
+        if chosen.adapter:
+            rampart.use(adapted.read(chosen.adapter))
         print(judged(chosen.score, made))
     else:
         made.write(WEIGHTS)

@@ -33,7 +33,7 @@ def test_each_detector_alone(name: str) -> None:
 
 
 def test_a_threshold_keeps_the_unsure_out() -> None:
-    assert build(Text(detectors={"patterns": 0.99, "context": 0.99})).find(["in March"])[0] == []
+    assert build(Text(detectors={"patterns": 0.99, "context": 0.99, "rampart": 0.99})).find(["in March"])[0] == []
 
 
 def test_context_finds_what_no_rule_describes_and_says_so() -> None:
@@ -102,6 +102,16 @@ def test_our_detectors_work_in_an_analyzer_of_presidio() -> None:
     results = engine.analyze(text, "en", entities=["name", "phone"], return_decision_process=True)
     assert {(r.entity_type, text[r.start : r.end]) for r in results} == {("name", "Xiuying"), ("phone", "617-555-0100")}
     assert {r.analysis_explanation.textual_explanation for r in results} >= {"phone"}
+
+
+def test_what_speaks_against_a_word_and_doubts_are_no_results_of_presidio() -> None:
+    mine = {recognizer.name: recognizer for recognizer in recognizers()}
+    text = "Started Entresto today. Sister Xiuying Okonkwo will drive."
+    for name in ("context", "rampart"):
+        results = mine[name].analyze(text, [])
+        assert all(result.score >= 0.2 for result in results)
+        assert "Okonkwo" in {text[r.start : r.end] for r in results}
+        assert "Entresto" not in {text[r.start : r.end] for r in results}
 
 
 @pytest.mark.parametrize(
