@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from re import _constants as sre  # type: ignore[attr-defined]
 from re import _parser  # type: ignore[attr-defined]
 from typing import Any
@@ -57,9 +58,9 @@ def requirements(expression: str, *, ignore_case: bool = False) -> Required:
         parsed = _parser.parse(_PROPERTY.sub(_UNKNOWN, expression), re.IGNORECASE if ignore_case else 0)
     except re.error:
         return Required()
-    folds = bool(parsed.state.flags & re.IGNORECASE)
-    begun = _closed(_begins(list(parsed), folds))
-    candidates = sorted(set(_literals(list(parsed), folds)), key=lambda some: (_share(some), sorted(some)))
+    folds, items, known = bool(parsed.state.flags & re.IGNORECASE), parsed.data, _Known()
+    begun = _closed(_begins(items, folds, known))
+    candidates = sorted(set(_literals(items, folds, known)), key=lambda some: (_share(some), sorted(some)))
     starts = begun if _share(begun) < _OFTEN else frozenset[Literal]()
     asked: list[frozenset[Literal]] = []
     for some in candidates:
@@ -67,13 +68,13 @@ def requirements(expression: str, *, ignore_case: bool = False) -> Required:
             break
         if not any(_follows(some, known) for known in (starts, *asked) if known):
             asked.append(some)
-    count, run, _ = _digits(list(parsed))
+    count, run, _ = _digits(items)
     return Required(
         tuple(asked),
         count,
         run,
         starts,
-        at_word=_at_word(list(parsed)) and all(text[0] in WORD for text, _, _ in starts),
+        at_word=_at_word(items) and all(text[0] in WORD for text, _, _ in starts),
     )
 
 
@@ -83,10 +84,16 @@ def _follows(some: frozenset[Literal], known: frozenset[Literal]) -> bool:
 
 
 def _share(literals: Iterable[Literal]) -> float:
-    """About how often one of the literals begins at a sign of a text."""
-    return sum(math.prod(_sign_share(sign, folds) for sign in text) for text, folds, _ in literals)
+    """About how often one of the literals begins at a sign of a text; the same in every process, in whatever order a set gives them."""
+    return math.fsum(_text_share(text, folds) for text, folds, _ in literals)
 
 
+@cache
+def _text_share(text: str, folds: bool) -> float:
+    return math.prod(_sign_share(sign, folds) for sign in text)
+
+
+@cache
 def _sign_share(sign: str, folds: bool) -> float:
     share = _LETTERS.get(sign.lower(), 0) / 100
     return share * (1 if folds or sign.islower() else 0.1) if share else _SHARES.get(sign, 0.002)
@@ -95,6 +102,8 @@ def _sign_share(sign: str, folds: bool) -> float:
 #: The text with which a match begins; whether case does not count in it; whether a word ends with it; whether nothing is known of what follows.
 _Begin = tuple[str, bool, bool, bool]
 _NOTHING, _ANYTHING = ("", False, False, False), ("", False, False, True)
+#: What the items of one parsed expression begin with, by which item and whether case counts: each is asked for by whatever it stands in.
+_Known = dict[tuple[int, bool], set[_Begin]]
 
 
 def _closed(begins: set[_Begin]) -> frozenset[Literal]:
@@ -106,6 +115,8 @@ def _shortest(literals: set[Literal]) -> frozenset[Literal]:
     """Without those that begin with another; none where one is empty."""
     if any(not text for text, _, _ in literals):
         return frozenset()
+    if len(literals) == 1:
+        return frozenset(literals)
     open_ = {(text, any_case) for text, any_case, whole in literals if not whole}
     return frozenset(
         (text, any_case, whole)
@@ -114,23 +125,40 @@ def _shortest(literals: set[Literal]) -> frozenset[Literal]:
     )
 
 
-def _begins(items: Sequence[Any], folds: bool) -> set[_Begin]:
+def _begins(items: Sequence[Any], folds: bool, known: _Known) -> set[_Begin]:
     """With what a match of a sequence begins."""
-    begins = {_NOTHING}
-    for item in items:
-        if _ANYTHING in begins:
+    spelled = _spelled(items, folds)
+    if spelled[3]:
+        return {spelled}
+    closed, begins = set[_Begin](), {spelled}
+    for item in items[len(spelled[0]) :]:
+        if _ANYTHING in closed:
             return {_ANYTHING}
-        if all(closed for *_, closed in begins):
+        if not begins:
             break
         if item == (sre.AT, sre.AT_BOUNDARY):
-            begins = {_ended(begin) for begin in begins}
-            continue
-        then = _item_begins(item, folds)
-        longer = {begin if begin[3] else _joined(begin, following) for begin in begins for following in then}
-        if len(longer) > _MOST:
-            return {(text, any_case, whole, True) for text, any_case, whole, _ in begins}
-        begins = longer
-    return begins
+            longer = {_ended(begin) for begin in begins}
+        else:
+            if (then := known.get((id(item), folds))) is None:
+                then = known[id(item), folds] = _item_begins(item, folds, known)
+            longer = {_joined(begin, following) for begin in begins for following in then}
+        ended = closed.union(begin for begin in longer if begin[3])
+        still = {begin for begin in longer if not begin[3]}
+        if len(ended) + len(still) > _MOST:
+            return closed | {(text, any_case, whole, True) for text, any_case, whole, _ in begins}
+        closed, begins = ended, still
+    return closed | begins
+
+
+def _spelled(items: Sequence[Any], folds: bool) -> _Begin:
+    """The letters with which a sequence begins, one after the other: most of what the rules hold is words."""
+    text, any_case = "", False
+    for kind, value in items[:_LONGEST]:
+        sign = chr(value) if kind is sre.LITERAL else _UNKNOWN
+        if sign == _UNKNOWN or (folds and odd(sign)):
+            break
+        text, any_case = text + sign, any_case or (folds and sign.isalpha())
+    return text, any_case, False, len(text) == _LONGEST
 
 
 def _joined(begin: _Begin, following: _Begin) -> _Begin:
@@ -145,25 +173,25 @@ def _ended(begin: _Begin) -> _Begin:
     return text, any_case, whole or ends, closed or ends
 
 
-def _item_begins(item: Any, folds: bool) -> set[_Begin]:
+def _item_begins(item: Any, folds: bool, known: _Known) -> set[_Begin]:
     kind, value = item
     if kind in (sre.AT, sre.ASSERT, sre.ASSERT_NOT):
         return {_NOTHING}
     if kind in (sre.LITERAL, sre.IN):
         signs = _signs([item] if kind is sre.LITERAL else value)
-        known = signs and len(signs) <= _WIDEST and not (folds and any(map(odd, signs)))
-        return {(sign, folds and sign.isalpha(), False, False) for sign in signs} if known else {_ANYTHING}
+        listed = signs and len(signs) <= _WIDEST and not (folds and any(map(odd, signs)))
+        return {(sign, folds and sign.isalpha(), False, False) for sign in signs} if listed else {_ANYTHING}
     if kind is sre.SUBPATTERN:
-        return _begins(value[3], _folds(value, folds))
+        return _begins(value[3].data, _folds(value, folds), known)
     if kind is sre.ATOMIC_GROUP:
-        return _begins(value, folds)
+        return _begins(value.data, folds, known)
     if kind is sre.BRANCH:
-        return set().union(*(_begins(branch, folds) for branch in value[1]))
+        return set().union(*(_begins(branch.data, folds, known) for branch in value[1]))
     if kind in _REPEATS:
         least, most, body = value
         if least == most and least <= _LONGEST:
-            return _begins([one for _ in range(least) for one in body], folds)
-        once = {(text, any_case, whole, closed or most > 1) for text, any_case, whole, closed in _begins(body, folds)}
+            return _begins([one for _ in range(least) for one in body], folds, known)
+        once = {(text, any_case, whole, closed or most > 1) for text, any_case, whole, closed in _begins(body.data, folds, known)}
         return once if least else once | {_NOTHING}
     return {_ANYTHING}
 
@@ -194,23 +222,23 @@ def _signs(members: Sequence[Any]) -> set[str]:
     return signs
 
 
-def _literals(items: Sequence[Any], folds: bool) -> Iterator[frozenset[Literal]]:
+def _literals(items: Sequence[Any], folds: bool, known: _Known) -> Iterator[frozenset[Literal]]:
     """Sets of literals, of each of which every match holds one: what its end begins with, from each item on, and what items hold inside."""
     for index, (kind, value) in enumerate(items):
         if kind not in (sre.AT, sre.ASSERT_NOT):
-            begun = _closed(_begins(items[index:], folds))
+            begun = _closed(_begins(items[index:], folds, known))
             if begun:
                 yield begun
         if kind is sre.SUBPATTERN:
-            yield from _literals(value[3], _folds(value, folds))
+            yield from _literals(value[3].data, _folds(value, folds), known)
         elif kind is sre.ATOMIC_GROUP:
-            yield from _literals(value, folds)
+            yield from _literals(value.data, folds, known)
         elif kind is sre.ASSERT:
-            yield from _literals(value[1], folds)
+            yield from _literals(value[1].data, folds, known)
         elif kind in _REPEATS and value[0]:
-            yield from _literals(value[2], folds)
+            yield from _literals(value[2].data, folds, known)
         elif kind is sre.BRANCH:
-            best = [min(_literals(branch, folds), key=_share, default=frozenset[Literal]()) for branch in value[1]]
+            best = [min(_literals(branch.data, folds, known), key=_share, default=frozenset[Literal]()) for branch in value[1]]
             if all(best):
                 yield _shortest(set().union(*best))
 

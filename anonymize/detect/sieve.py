@@ -88,14 +88,18 @@ def folded(text: str) -> str:
 def _automaton(literals: set[Literal], required: Sequence[Required], conditions: dict[Any, int]) -> Any:
     """Finds the literals: of each whether it is a whole word, its length, the conditions that it meets, and whose matches begin with it:
     anywhere, and at a word's begin."""
+    masks: dict[Literal, int] = {}
+    for condition, bit in conditions.items():
+        for literal in condition if isinstance(condition, frozenset) else ():
+            masks[literal] = masks.get(literal, 0) | bit
+    begins: dict[Literal, list[int]] = {}
+    for number, one in enumerate(required):
+        for literal in one.starts:
+            begins.setdefault(literal, []).append(number)
     forms: dict[str, list[tuple[bool, int, int, tuple[int, ...], tuple[int, ...]]]] = {}
     for literal in sorted(literals):
         text, _, whole = literal
-        mask = 0
-        for condition, bit in conditions.items():
-            if literal in condition:
-                mask |= bit
-        begun = [number for number, one in enumerate(required) if literal in one.starts]
+        mask, begun = masks.get(literal, 0), begins.get(literal, [])
         anywhere = tuple(number for number in begun if not required[number].at_word)
         forms.setdefault(text, []).append((whole, len(text), mask, anywhere, tuple(number for number in begun if required[number].at_word)))
     automaton = ahocorasick.Automaton()

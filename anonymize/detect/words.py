@@ -42,7 +42,7 @@ def _lists(data: dict[str, object]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name, value in data.items():
         if isinstance(value, list) and value and isinstance(value[0], str):
-            found[name] = [str(word) for word in value]
+            found[name] = value
         elif isinstance(value, dict):
             found |= _lists(value)
     return found
@@ -66,8 +66,8 @@ def _drugs() -> frozenset[str]:
     # The list comes as a pickle: it is trusted as far as the package's own code would be, and no other file is read so.
     packed = (_package("drug_named_entity_recognition") / "drug_ner_dictionary.pkl.bz2").read_bytes()
     names = pickle.loads(bz2.decompress(packed))["drug_variant_to_canonical"]  # noqa: S301
-    words = {word for name in names for word in _WORD.findall(name.lower()) if len(word) > 3}
-    return frozenset(words) - first_names() - last_names()
+    words = {word for word in _WORD.findall("\n".join(names).lower()) if len(word) > 3}
+    return frozenset(words).difference(first_names(), last_names())
 
 
 @cache
