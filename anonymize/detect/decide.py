@@ -125,7 +125,8 @@ class _Look:
 
     def _eponym(self, finding: Finding, words: Sequence[str]) -> bool:
         """Whether a person's name stands for something else here."""
-        if finding.kind not in (Kind.NAME, Kind.ADDRESS, Kind.ORGANIZATION) or not words:
+        named = finding.kind in (Kind.NAME, Kind.ADDRESS, Kind.ORGANIZATION) or (finding.kind is Kind.FACILITY and finding.detector in _WEIGHING)
+        if not named or not words:
             return False
         if _EPONYM_CONTEXT.match(self.text, finding.end) is not None:
             return True

@@ -15,7 +15,7 @@ from anonymize.transform.text import TAGS, How, replacements, scrub
 
 Records = Sequence[Sequence[Identifier]]
 #: How often what was found before and stands in the result is taken out, before the text is held back.
-ROUNDS = 2
+ROUNDS = 3
 _BROKEN = "markup"
 _WORD = re.compile(r"[^\W_]{2}")
 _APART = 64

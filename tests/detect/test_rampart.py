@@ -122,3 +122,9 @@ def test_doubts_are_no_votes() -> None:
     verdicts = build(Text()).explain(SENTENCES)
     assert verdicts
     assert DOUBT not in {verdict.finding.detector for verdict in verdicts}
+
+
+def test_an_eponym_alone_in_its_sentence_stays_whatever_the_model_calls_it() -> None:
+    text = "Denies tremor. Parkinson's."
+    assert decide(text, [Finding(Kind.FACILITY, 15, 26, 0.3, "rampart")]) == []
+    assert len(decide(text, [Finding(Kind.FACILITY, 15, 26, 0.7, "rampart")])) == 1
