@@ -27,9 +27,9 @@ WINDOW, OVERLAP = 480, 120
 #: A window may be more parts of words than the model reads (a Hangul syllable is three): what is over is left to the other detectors.
 MAX_TOKENS = 512
 #: A sentence is read for a word whose chance by `context` lies between these.
-UNSURE = (0.04, 0.9)
+UNSURE = (0.05, 0.85)
 #: How much is read on both sides of such a sentence: the model judges by what stands around. In characters.
-AROUND = 50
+AROUND = 40
 #: How much the two count, in log-odds, and from which chance on a word is PHI; chosen with `written-6` left out of all that was learnt.
 BY_CONTEXT, BY_MODEL, FOUND = 0.55, 0.55, 0.25
 #: Where `context` did not ask for a word at all, the model must be as sure as this.
@@ -80,6 +80,8 @@ def windows_of(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _weigh(text: str, votes: Sequence[Finding], pieces: Sequence[tuple[int, int]]) -> Iterator[Finding]:
+    if not pieces:
+        return
     doubts = {finding.start: finding.score for finding in votes if finding.detector == DOUBT}
     voted = {at for vote in votes if vote.detector != DOUBT for at in range(vote.start, vote.end)}
     for first, last in pieces:
