@@ -96,8 +96,8 @@ def model(weights: Weights) -> bytes:
 
     graph = _Graph(weights)
     looked = [graph.add("Gather", [graph.keep(name, np.float16), name]) for name in ("words", "types", "positions")]
-    read = [graph.add("Cast", [rows], to=TensorProto.FLOAT) for rows in looked]
-    here = graph.add("LayerNormalization", [graph.add("Sum", read), *graph.kept("norm", "shift")], epsilon=1e-12)
+    floats = [graph.add("Cast", [rows], to=TensorProto.FLOAT) for rows in looked]
+    here = graph.add("LayerNormalization", [graph.add("Sum", floats), *graph.kept("norm", "shift")], epsilon=1e-12)
     for layer in range(LAYERS):
         asked = [graph.linear(here, f"{layer}.{name}") for name in MATRICES[:3]]
         seen = graph.linear(graph.add("MultiHeadAttention", asked, _CONTRIB, num_heads=HEADS), f"{layer}.attended")

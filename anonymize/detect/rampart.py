@@ -49,7 +49,7 @@ def find_rampart(texts: Sequence[str], found: Sequence[Sequence[Finding]] | None
 
 
 def doubtful(text: str, found: Sequence[Finding]) -> list[tuple[int, int]]:
-    """The sentences that hold a doubt. Those that follow each other on a line are one piece: the model judges by what stands around."""
+    """The sentences that hold a doubt, with what stands around them, for the model judges by that. Those that meet are one piece."""
     places = sorted(finding.start for finding in found if finding.detector == DOUBT and UNSURE[0] < finding.score < UNSURE[1])
     pieces: list[tuple[int, int]] = []
     for segment in _SEGMENT.finditer(text) if places else ():

@@ -119,11 +119,11 @@ class LocalEngine:
         schema = pa.schema([*table.schema, *fields])
 
         def batches() -> Iterator[pa.RecordBatch]:
-            looked_up = held(small, on, self.lookup)
-            if looked_up is not None:
-                with without_values(f"join {table.name}"):
+            with without_values(f"join {table.name}"):
+                looked_up = held(small, on, self.lookup)
+                if looked_up is not None:
                     yield from attached(table.batches(), looked_up, on, schema, LARGE)
-                return
+                    return
             # A hash join keeps no order, so the rows are numbered before and sorted after; both spill to disk.
             query = (
                 f"SELECT t.* EXCLUDE (__order), {names} FROM (SELECT *, row_number() OVER () AS __order FROM input) t "  # noqa: S608
