@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.text.maker import make
 from benchmarks.text.retold import retell
 from benchmarks.text.score import IGNORED
-from benchmarks.text.written import FIFTH, FILE, KEPT_BACK, SECOND, SEVENTH, SIXTH, THIRD, written
+from benchmarks.text.written import EIGHTH, FIFTH, FILE, KEPT_BACK, SECOND, SEVENTH, SIXTH, THIRD, VISITS, written
 
 Documents = list[dict[str, Any]]
 
@@ -59,6 +59,8 @@ SETS = {
         Set("written-5", "clinical documents by a seventh such writer; weights were then learnt from them", lambda *_: written(FIFTH)),
         Set("written-6", "clinical documents by an eighth such writer; weights were then learnt from them", lambda *_: written(SIXTH)),
         Set("written-7", "clinical documents by two more such writers; weights were then learnt from them", lambda *_: written(SEVENTH)),
+        Set("written-8", "clinical documents by eight more such writers; weights were then learnt from them", lambda *_: written(EIGHTH)),
+        Set("visits", "ordinary visits by another such writer, kept back: do not read them", lambda *_: written(VISITS)),
         Set("written-4", "clinical documents by a sixth such writer, kept back: do not read them", lambda *_: written(KEPT_BACK)),
         Set("general", "general sentences (presidio-research)", lambda *_: _file("presidio_research_v2.jsonl"), GENERAL),
     )

@@ -1,11 +1,13 @@
 """Clinical documents written by hand, their PHI marked as `[[LABEL|text]]`; no rule and no maker stood behind them.
 
-`written.txt` has 60 and `written_2.txt` 108, each by a writer who had seen neither rules nor made notes, and `written_3.txt` 218 by three
-more; `written_5.txt` 65 by a seventh and `written_6.txt` 98 by an eighth; `written_7.txt` 200 by two
-more. `written_4.txt` has 80 by a sixth and is kept back: nothing was
-learnt from it, and whoever writes rules does not read it.
-`sentences.txt` is no set: its sentences were written for `learn.py`, with the places where names of employers and facilities stand, and with
-medicine that looks like names.
+Each was written by one who had seen neither rules nor made notes nor the others' documents: `written.txt` 60 by the first such writer,
+`written_2.txt` 108 by the second, `written_3.txt` 218 by three more, `written_5.txt` 65 by a seventh, `written_6.txt` 98 by an eighth,
+`written_7.txt` 200 by two more, `written_8.txt` 812 by eight more (wards; lives outside of them; haste; letters and forms; towns, and short
+questions; small letters; visits; technicians).
+
+Kept back are `written_4.txt` (80 by the sixth writer) and `visits.txt` (60 ordinary visits by the last): nothing was learnt from them, and
+whoever writes rules does not read them. `sentences.txt` is no set: its sentences were written for `learn.py`, with the places where names of
+employers and facilities stand, and with medicine that looks like names.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ THIRD = Path(__file__).with_name("written_3.txt")
 FIFTH = Path(__file__).with_name("written_5.txt")
 SIXTH = Path(__file__).with_name("written_6.txt")
 SEVENTH = Path(__file__).with_name("written_7.txt")
+EIGHTH = Path(__file__).with_name("written_8.txt")
 KEPT_BACK = Path(__file__).with_name("written_4.txt")
+VISITS = Path(__file__).with_name("visits.txt")
 SENTENCES = Path(__file__).with_name("sentences.txt")
 MARK = re.compile(r"\[\[([A-Z][A-Z_0-9]*)\|([^\[\]|]+)\]\]")
 

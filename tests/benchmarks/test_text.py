@@ -21,7 +21,7 @@ from benchmarks.text.maker import Note, make
 from benchmarks.text.retold import retell
 from benchmarks.text.score import IGNORED, by_label, figures, intervals, score
 from benchmarks.text.sets import SETS, read_jsonl
-from benchmarks.text.written import FIFTH, FILE, KEPT_BACK, SECOND, SENTENCES, SIXTH, THIRD, written
+from benchmarks.text.written import EIGHTH, FIFTH, FILE, KEPT_BACK, SECOND, SENTENCES, SEVENTH, SIXTH, THIRD, VISITS, written
 
 SEED = 11
 
@@ -299,7 +299,10 @@ class TestWritten:
             told.append(f"=== {document['id']} | {json.dumps(document['record'], ensure_ascii=False)}\n{marked}\n")
         assert "".join(told) == FILE.read_text(encoding="utf-8")
 
-    @pytest.mark.parametrize(("path", "documents"), [(SECOND, 108), (THIRD, 218), (KEPT_BACK, 80), (FIFTH, 65), (SIXTH, 98), (SENTENCES, 245)])
+    @pytest.mark.parametrize(
+        ("path", "documents"),
+        [(SECOND, 108), (THIRD, 218), (FIFTH, 65), (SIXTH, 98), (SEVENTH, 200), (EIGHTH, 812), (KEPT_BACK, 80), (VISITS, 60), (SENTENCES, 245)],
+    )
     def test_the_others_are_read(self, path: Path, documents: int) -> None:
         read = written(path)
         assert len({document["id"] for document in read}) == len(read) == documents
