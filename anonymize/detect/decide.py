@@ -34,9 +34,12 @@ _NAMED_KINDS = frozenset({Kind.NAME, Kind.FACILITY, Kind.ORGANIZATION, Kind.ADDR
 #: Detectors that weigh all others' votes; where they are as sure as this, they have weighed what lists of eponyms and drugs say.
 _WEIGHING = frozenset({"context", "rampart"})
 WEIGHED = 0.6
+#: Where they are as sure as this, a phrase that names nobody is part of a name: `Stonewall Physical Therapy`.
+PART_OF_A_NAME = 0.95
 _UNSURE = frozenset({"safe-words", "spacy", "rampart", "places", "context"})
 _OF_PLACES = frozenset(lines("hospital-words")) | frozenset(lines("titles")) | frozenset(lines("degrees"))
 _SUFFIXES = frozenset("jr sr ii iii iv".split())
+_INITIALS = frozenset("bcdefghjklmnopqrstuvyz")
 #: Words that stand beside names and are none.
 _BESIDE = frozenset(lines("sentence-beginners")) | frozenset(
     "patient patients md rn pa phd mr mrs ms dr email phone address admitted discharged signed dictated discussed called attending via".split()
@@ -102,7 +105,7 @@ class _Look:
         words = [word.lower() for word in _TOKEN.findall(found)]
         if finding.detector == "context" and finding.start in self._read:
             return "the model read it again"
-        if self._in_phrase(finding):
+        if self._in_phrase(finding) and not (finding.detector in _WEIGHING and finding.score >= PART_OF_A_NAME):
             return "part of a phrase that names nobody"
         if finding.detector in _WEIGHING and finding.score >= WEIGHED:
             return ""
@@ -187,7 +190,7 @@ def _beside(text: str, findings: list[Finding]) -> Iterator[Finding]:
             while index is not None and 0 <= index + step < len(tokens):
                 near, last = tokens[index + step], tokens[index]
                 gap = text[last.end() : near.start()] if step > 0 else text[near.end() : last.start()]
-                surname = given and step > 0 and gap == " " and _can_be_surname(text, near)
+                surname = given and step > 0 and gap == " " and (_can_be_surname(text, near) or _is_initial(text, near))
                 if near.start() in covered or not (surname or _can_be_beside(near.group(), gap, step, finding.kind, small=small)):
                     break
                 given = False
@@ -201,6 +204,11 @@ def _can_be_surname(text: str, token: regex.Match[str]) -> bool:
     if not word[0].isupper() or not word[1:].islower() or word.lower() in _BESIDE or word.lower() in _OF_PLACES:
         return False
     return text[token.end() : token.end() + 1] not in (":", "/") and _EPONYM_CONTEXT.match(text, token.end()) is None
+
+
+def _is_initial(text: str, token: regex.Match[str]) -> bool:
+    """Whether a small letter alone behind a given name is that of the family: `lakeisha n`; but not what stands for words: `mary c/o`, `w`."""
+    return len(token.group()) == 1 and token.group() in _INITIALS and text[token.end() : token.end() + 1] not in ("/", "'", "’", "-")
 
 
 def _can_be_beside(token: str, gap: str, step: int, kind: Kind, *, small: bool) -> bool:

@@ -30,12 +30,14 @@ MAX_TOKENS = 512
 UNSURE = (0.05, 0.85)
 #: How much is read on both sides of such a sentence: the model judges by what stands around. In characters.
 AROUND = 40
-#: How much the two count, in log-odds, and from which chance on a word is PHI; chosen with `written-6` left out of all that was learnt.
-BY_CONTEXT, BY_MODEL, FOUND = 0.55, 0.55, 0.25
-#: Where `context` did not ask for a word at all, the model must be as sure as this.
-ALONE = 0.9
+#: How much the two count, in log-odds, and from which chance on a word is PHI; chosen on sets that nothing was learnt from.
+BY_CONTEXT, BY_MODEL, FOUND = 0.55, 0.55, 0.15
+#: Where `context` did not ask for a word at all, the model must be as sure as this; less so where capitals tell nothing.
+ALONE, ALONE_UNTOLD = 0.8, 0.4
 _SEGMENT = regex.compile(r"[^\n]+?(?:[.!?](?=\s)|(?=\n)|\Z)")
 _WORD = regex.compile(r"\w+")
+#: The first letter of a sentence or a line.
+_FIRST = regex.compile(r"(?:\A|(?<=[.!?])[ \t]+|\n)[ \t]*(?:[\d\-*•.)#:/]+[ \t]*)*+(\p{L})")
 
 
 def find_rampart(texts: Sequence[str], found: Sequence[Sequence[Finding]] | None = None) -> list[list[Finding]]:
@@ -44,8 +46,21 @@ def find_rampart(texts: Sequence[str], found: Sequence[Sequence[Finding]] | None
     found: what is found in each text already, the doubts of `context` among it. Without it the model reads everything and counts alone.
     """
     if found is None:
-        return [list(_weigh(text, (), [(0, len(text))])) for text in texts]
-    return [list(_weigh(text, votes, doubtful(text, votes))) for text, votes in zip(texts, found, strict=True)]
+        return [list(_weigh(text, (), [(0, len(text))], ALONE)) for text in texts]
+    return [list(_read_of(text, votes)) for text, votes in zip(texts, found, strict=True)]
+
+
+def _read_of(text: str, votes: Sequence[Finding]) -> Iterator[Finding]:
+    if untold(text):
+        return _weigh(text, votes, [(0, len(text))], ALONE_UNTOLD)
+    return _weigh(text, votes, doubtful(text, votes), ALONE)
+
+
+def untold(text: str) -> bool:
+    """Whether most sentences begin in small letters, so that a name may stand in small letters too, and no word be a doubt to `context`: there
+    the model reads everything. Names of the lists may have got their capitals already (`reading.py`). One sentence alone tells nothing."""
+    first = [match[1].isupper() for match in _FIRST.finditer(text)]
+    return 2 * sum(first) < len(first) > 1
 
 
 def doubtful(text: str, found: Sequence[Finding]) -> list[tuple[int, int]]:
@@ -79,7 +94,7 @@ def windows_of(text: str) -> Iterator[tuple[int, int]]:
         start = blank + 1 if blank > start else end - OVERLAP
 
 
-def _weigh(text: str, votes: Sequence[Finding], pieces: Sequence[tuple[int, int]]) -> Iterator[Finding]:
+def _weigh(text: str, votes: Sequence[Finding], pieces: Sequence[tuple[int, int]], alone: float) -> Iterator[Finding]:
     if not pieces:
         return
     doubts = {finding.start: finding.score for finding in votes if finding.detector == DOUBT}
@@ -93,7 +108,7 @@ def _weigh(text: str, votes: Sequence[Finding], pieces: Sequence[tuple[int, int]
                 continue
             chances = parts[parts[:, 0].argmin()]
             phi, doubt = 1 - float(chances[0]), doubts.get(start)
-            phi, least = (phi, ALONE) if doubt is None else (together(doubt, phi), FOUND)
+            phi, least = (phi, alone) if doubt is None else (together(doubt, phi), FOUND)
             if phi >= least:
                 kind = KINDS[int(chances[1:].argmax())]
                 yield Finding(kind, start, end, round(phi, 4), "rampart", "read in its sentence, it is likely")

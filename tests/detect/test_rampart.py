@@ -76,6 +76,33 @@ def test_what_leaves_no_doubt_is_not_read(monkeypatch: pytest.MonkeyPatch) -> No
     assert rampart.find_rampart([SENTENCES], [sure]) == [[]]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("pt sykes in bed 14b, cpap off.\nson called. will bring papers", True),
+        ("- seen by dr obi\n2) labs sent. K 4.1", True),
+        ("Pt seen. labs sent.\nAlert. Calm.", False),
+        ("seen today", False),
+        ("12/3 118/70 98%", False),
+        ("", False),
+    ],
+)
+def test_capitals_tell_nothing_where_sentences_begin_in_small_letters(text: str, expected: bool) -> None:
+    assert rampart.untold(text) is expected
+
+
+def test_what_capitals_do_not_tell_is_read_wholly_and_believed_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    def half_sure(text: str) -> np.ndarray:
+        told = np.zeros((len(text), 7), np.float32)
+        told[:, 0], told[:, 2] = 0.4, 0.6
+        return told
+
+    monkeypatch.setattr(rampart, "_read", half_sure)
+    small, large = "works at target since june. no pain.", "Works at target since june. No pain."
+    assert {small[f.start : f.end] for f in rampart.find_rampart([small], [[]])[0]} >= {"target", "june"}
+    assert rampart.find_rampart([large], [[]]) == [[]]
+
+
 def test_only_the_sentence_in_doubt_and_what_stands_around_is_read() -> None:
     text = "Denies chest pain. " * 40 + SENTENCES + " Denies chest pain." * 40
     at = text.index("Willow")
@@ -108,6 +135,14 @@ def test_where_the_model_read_its_word_counts() -> None:
     refuted = Finding(Kind.NAME, 8, 16, 0.05, "context")
     again = [Finding(Kind.NAME, 8, 16, 0.55, "safe-words"), refuted, Finding(Kind.NAME, 8, 16, 0.7, "rampart")]
     assert [finding.detector for finding in decide(text, again)] == ["safe-words+rampart"]
+
+
+def test_a_phrase_that_names_nobody_is_part_of_a_name_where_the_model_is_sure() -> None:
+    text = "Seen at Stonewall Physical Therapy."
+    words = [(8, 17), (18, 26), (27, 34)]
+    sure, unsure = ([Finding(Kind.FACILITY, start, end, chance, "rampart") for start, end in words] for chance in (0.97, 0.8))
+    assert [text[f.start : f.end] for f in decide(text, sure)] == ["Stonewall", "Physical", "Therapy"]
+    assert [text[f.start : f.end] for f in decide(text, unsure)] == ["Stonewall"]
 
 
 def test_without_context_the_model_reads_everything() -> None:
