@@ -129,17 +129,18 @@ class Detector:
 
 def build(settings: Text) -> Detector:
     """The text detector that a policy asks for; built once a process. Raises ValueError for a detector or language that is not known."""
-    return _build(settings.language, tuple(sorted(settings.detectors.items())))
+    # The type is part of the key: to a cache 1.0 is True and 0.0 is False.
+    return _build(settings.language, tuple(sorted((name, type(value), value) for name, value in settings.detectors.items())))
 
 
 @lru_cache(maxsize=8)
-def _build(language: str, chosen: tuple[tuple[str, bool | float], ...]) -> Detector:
+def _build(language: str, chosen: tuple[tuple[str, type, bool | float], ...]) -> Detector:
     if language not in LANGUAGES:
         raise ValueError(f"no detectors for language '{language}'. Known: {', '.join(LANGUAGES)}")
-    unknown = [name for name, _ in chosen if name not in DETECTORS]
+    unknown = [name for name, _, _ in chosen if name not in DETECTORS]
     if unknown:
         raise ValueError(f"no detector '{unknown[0]}'. Known: {', '.join(DETECTORS)}")
-    switched = dict(chosen)
+    switched = {name: value for name, _, value in chosen}
     on = [name for name, (_, default) in LANGUAGES[language].items() if switched.get(name, default) is not False]
     thresholds = {name: float(value) for name, value in switched.items() if not isinstance(value, bool)}
     return Detector({name: _made(language, name, on) for name in on}, thresholds, own_record=switched.get(OWN_RECORD, True) is not False)

@@ -32,10 +32,19 @@ def test_each_detector_alone(name: str) -> None:
     assert {f.detector.removesuffix("+again") for f in found} == {name}
 
 
-def test_a_threshold_keeps_the_unsure_out() -> None:
-    rules: dict[str, bool | float] = {"context": False, "rampart": False}
-    assert len(build(Text(detectors=rules)).find(["in March"])[0]) == 1
-    assert build(Text(detectors={**rules, "patterns": 0.99})).find(["in March"])[0] == []
+@pytest.mark.parametrize("name", ["patterns", "context", "rampart"])
+def test_a_threshold_keeps_the_unsure_out(name: str) -> None:
+    text = "pt brought by neighbor Quill from the Corner Pantry, in March"
+    only: dict[str, bool | float] = {other: other == name for other in DETECTORS}
+    scores = {finding.score for finding in build(Text(detectors=only)).find([text])[0]}
+    assert len(scores) > 1
+    kept = build(Text(detectors={**only, name: max(scores)})).find([text])[0]
+    assert {finding.score for finding in kept} == {max(scores)}
+
+
+def test_a_threshold_of_one_is_not_on_and_one_of_nought_is_not_off() -> None:
+    for switch, threshold in ((True, 1.0), (False, 0.0)):
+        assert build(Text(detectors={"patterns": switch})) is not build(Text(detectors={"patterns": threshold}))
 
 
 def test_context_finds_what_no_rule_describes_and_says_so() -> None:
