@@ -30,7 +30,8 @@ MAX_TOKENS = 512
 UNSURE = (0.05, 0.85)
 #: How much is read on both sides of such a sentence: the model judges by what stands around. In characters.
 AROUND = 40
-#: How much the two count, in log-odds, and from which chance on a word is PHI; chosen on sets that nothing was learnt from.
+#: How much the two count, in log-odds, and under which chance they speak against a word (`decide` takes one for PHI from its own threshold on);
+#: chosen on sets by models that had not learnt from them.
 BY_CONTEXT, BY_MODEL, FOUND = 0.55, 0.55, 0.15
 #: Where `context` did not ask for a word at all, the model must be as sure as this; less so where capitals tell nothing.
 ALONE, ALONE_UNTOLD = 0.8, 0.4

@@ -42,9 +42,9 @@ LENGTHS, SIZES = (48, 96, 160, 160), (16, 32, 64, 96, 128, 160)
 #: How much of a set is looked at in a round: documents by hand wholly, made ones and others less; copies typed in one case less still.
 SHARE = {"sentences": 0.7, "clin_dev": 0.4, "dev": 0.3, "asked": 0.4}
 TYPED, ACROSS, HIDDEN, ONE_CASE = 0.1, 0.35, 0.04, 0.06
-#: How many mentions are another document's, and how many names are of other letters; a mention of more parts than this stays where it is.
+#: How many mentions are another document's, and how many names are of other letters; a mention of more parts than this stands nowhere else.
 CHANGED, RENAMED, LONGEST = 0.35, 0.15, 14
-#: The labels of the sets, by their numbers; 0 is no PHI.
+#: The labels of the sets, and their numbers; 0 is no PHI.
 _LABELS = {"": 0}
 
 
